@@ -1,0 +1,161 @@
+//! Tables in ordinary memory: simulation, dry runs and tests run on them. They can be told to fail.
+
+use core::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::vec::Vec;
+
+use crate::conntrack::{Class, Connection};
+use crate::flow::FlowKey;
+use crate::fragment::{Datagram, FragmentKey};
+use crate::frame::Frame;
+use crate::layout::Line;
+use crate::tables::{TableFull, Tables};
+
+/// A frame in one slice.
+#[derive(Debug, Clone, Copy)]
+pub struct SliceFrame<'a> {
+    /// From the link-layer header on.
+    pub bytes: &'a [u8],
+    /// Wire packets it becomes; 1 unless segmentation is pending.
+    pub segments: u32,
+}
+
+impl<'a> SliceFrame<'a> {
+    /// One wire packet.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, segments: 1 }
+    }
+}
+
+impl Frame for SliceFrame<'_> {
+    fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = offset as usize;
+        let end = start.checked_add(N)?;
+        self.bytes.get(start..end)?.try_into().ok()
+    }
+
+    fn len(&self) -> u32 {
+        self.bytes.len() as u32
+    }
+
+    fn forget(&self, value: u32) -> u32 {
+        value
+    }
+
+    fn segments(&self) -> u32 {
+        self.segments
+    }
+}
+
+/// Policy array, connections, fragments and a clock that only moves when told.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryTables {
+    lines: Vec<Line>,
+    live: u32,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub now_ns: Cell<u64>,
+    /// Confirmed connections that fit.
+    pub max_connections: usize,
+    half_open: RefCell<HashMap<FlowKey, Connection>>,
+    confirmed: RefCell<HashMap<FlowKey, Connection>>,
+    datagrams: RefCell<HashMap<FragmentKey, Datagram>>,
+    ethertypes: RefCell<HashMap<(u32, u16), u64>>,
+}
+
+impl MemoryTables {
+    /// Nothing loaded, room for `max_connections`.
+    pub fn new(max_connections: usize) -> Self {
+        Self { lines: std::vec![Line::default()], max_connections, ..Self::default() }
+    }
+
+    /// Appends a generation and makes it the live one; returns its base.
+    pub fn publish(&mut self, generation: &[Line]) -> u32 {
+        let base = self.lines.len() as u32;
+        self.lines.extend_from_slice(generation);
+        self.live = base;
+        base
+    }
+
+    /// Moves the clock.
+    pub fn wait(&self, seconds: u64) {
+        let step = seconds.saturating_mul(1_000_000_000);
+        self.now_ns.set(self.now_ns.get().saturating_add(step));
+    }
+
+    /// All connections with their class.
+    pub fn connections(&self) -> Vec<(FlowKey, Connection, Class)> {
+        let half_open = self.half_open.borrow();
+        let confirmed = self.confirmed.borrow();
+        let half_open = half_open.iter().map(|(key, value)| (*key, *value, Class::HalfOpen));
+        let confirmed = confirmed.iter().map(|(key, value)| (*key, *value, Class::Confirmed));
+        half_open.chain(confirmed).collect()
+    }
+}
+
+impl Tables for MemoryTables {
+    fn live(&self) -> u32 {
+        self.live
+    }
+
+    fn line(&self, number: u32) -> Option<&Line> {
+        self.lines.get(number as usize)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get()
+    }
+
+    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+        if let Some(connection) = self.confirmed.borrow_mut().get_mut(key) {
+            return Some(update(connection));
+        }
+        self.half_open.borrow_mut().get_mut(key).map(update)
+    }
+
+    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+        match class {
+            Class::HalfOpen => {
+                self.confirmed.borrow_mut().remove(key);
+                self.half_open.borrow_mut().insert(*key, *connection);
+                Ok(())
+            }
+            Class::Confirmed => self.insert_confirmed(*key, *connection),
+        }
+    }
+
+    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
+        let Some(connection) = self.half_open.borrow().get(key).copied() else { return Ok(()) };
+        self.insert_confirmed(*key, connection)?;
+        self.half_open.borrow_mut().remove(key);
+        Ok(())
+    }
+
+    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+        self.datagrams.borrow().get(key).copied()
+    }
+
+    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram) {
+        self.datagrams.borrow_mut().insert(*key, *datagram);
+    }
+
+    fn note_ethertype(&self, zone: u32, ethertype: u16) {
+        let mut ethertypes = self.ethertypes.borrow_mut();
+        let count = ethertypes.entry((zone, ethertype)).or_default();
+        *count = count.wrapping_add(1);
+    }
+}
+
+impl MemoryTables {
+    fn insert_confirmed(&self, key: FlowKey, connection: Connection) -> Result<(), TableFull> {
+        let mut confirmed = self.confirmed.borrow_mut();
+        if confirmed.len() >= self.max_connections && !confirmed.contains_key(&key) {
+            let now_ns = self.now_ns.get();
+            confirmed.retain(|_, connection| !connection.is_expired(now_ns));
+        }
+        if confirmed.len() >= self.max_connections && !confirmed.contains_key(&key) {
+            return Err(TableFull);
+        }
+        confirmed.insert(key, connection);
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! Promises to aya that a type is plain data: no padding, no pointers, every bit pattern valid.
+
+use crate::conntrack::Connection;
+use crate::flow::FlowKey;
+use crate::fragment::{Datagram, FragmentKey};
+use crate::layout::Line;
+use crate::verdict::Counter;
+
+macro_rules! plain {
+    ($($type:ty = $size:literal;)*) => {$(
+        // The size is the sum of the fields' sizes: no implicit padding.
+        const _: () = assert!(size_of::<$type>() == $size);
+        // SAFETY: `repr(C)`, integers and arrays of integers only, no padding (asserted above).
+        unsafe impl aya::Pod for $type {}
+    )*};
+}
+
+plain! {
+    Line = 64;
+    FlowKey = 48;
+    Connection = 64;
+    FragmentKey = 48;
+    Datagram = 24;
+    Counter = 16;
+}

@@ -1,0 +1,44 @@
+//! What a decision reads and writes besides the packet.
+
+use crate::conntrack::{Class, Connection};
+use crate::flow::FlowKey;
+use crate::fragment::{Datagram, FragmentKey};
+use crate::layout::Line;
+
+/// A new connection found no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableFull;
+
+/// The maps and the clock. Two implementations: the BPF maps (`fw-ebpf`) and [`crate::memory::MemoryTables`].
+pub trait Tables {
+    /// The absolute line of the live generation's root; 0 when nothing was ever loaded.
+    fn live(&self) -> u32;
+
+    /// One line of the policy array, by absolute number.
+    fn line(&self, number: u32) -> Option<&Line>;
+
+    /// `CLOCK_MONOTONIC`, nanoseconds; may be as coarse as a scheduler tick.
+    fn now_ns(&self) -> u64;
+
+    /// Runs `update` on the entry of `key`, confirmed or half-open, in place.
+    ///
+    /// Two CPUs may run it on one entry at a time: the worst outcome is one lost update of a timestamp or a
+    /// counter, or a TCP state one packet late, never another verdict than one of the two orders would give.
+    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R>;
+
+    /// Remembers a flow. Half-open ones recycle the oldest of their kind, never a confirmed one; confirmed ones
+    /// may find the table full.
+    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull>;
+
+    /// Makes the half-open entry of `key` a confirmed one. `Ok` also if it has gone meanwhile.
+    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull>;
+
+    /// What was remembered of a fragmented datagram.
+    fn datagram(&self, key: &FragmentKey) -> Option<Datagram>;
+
+    /// Remembers the verdict on a first fragment.
+    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram);
+
+    /// Remembers that a frame of this ethertype was dropped at this interface.
+    fn note_ethertype(&self, zone: u32, ethertype: u16);
+}

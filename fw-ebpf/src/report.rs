@@ -1,0 +1,32 @@
+//! Counting what was decided.
+
+use fw_common::verdict::Counter;
+use fw_common::{Frame, Scratch, Sighting, Verdict, judge as decide};
+
+use crate::maps::{COUNTERS, Maps, RULES};
+
+/// Judges a frame and counts it: by interface, direction and reason, and by each rule that spoke.
+#[inline(always)]
+pub(crate) fn judge<F: Frame>(frame: &F, seen: Sighting, scratch: &mut Scratch) -> Verdict {
+    let decision = decide(frame, &Maps, seen, scratch);
+    let packets = u64::from(frame.segments());
+    let bytes = u64::from(frame.len());
+    add(COUNTERS.get_ptr_mut(decision.counter_index()), packets, bytes);
+    if decision.acl_rule != 0 {
+        add(RULES.get_ptr_mut(decision.acl_rule), packets, bytes);
+    }
+    if decision.group_rule != 0 {
+        add(RULES.get_ptr_mut(decision.group_rule), packets, bytes);
+    }
+    decision.verdict()
+}
+
+#[inline(always)]
+fn add(counter: Option<*mut Counter>, packets: u64, bytes: u64) {
+    let Some(counter) = counter else { return };
+    // SAFETY: a per-CPU element: valid for the program's run and written by this CPU alone. TC may interrupt
+    // nothing that counts on the same CPU: both hooks run with softirqs off.
+    let counter = unsafe { &mut *counter };
+    counter.packets += packets;
+    counter.bytes += bytes;
+}

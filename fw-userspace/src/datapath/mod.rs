@@ -1,0 +1,1 @@
+//! What is loaded in the kernel: the only code that knows aya, pins, links and devices.

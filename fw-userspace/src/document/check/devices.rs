@@ -1,0 +1,94 @@
+//! Devices: where interfaces and subnet legs are attached, each device once.
+
+use std::collections::HashMap;
+
+use super::super::device::Device;
+use super::super::report::Report;
+use super::super::scalar::Word;
+use super::super::types::Document;
+use super::super::value::Field;
+use crate::model::{Attachment, DeviceSelector, Faces, Mode};
+
+/// Where an interface or a leg is attached.
+pub(super) fn attachment(
+    device: &Field<Device>,
+    faces: &Field<Word<Faces>>,
+    mode: &Field<Word<Mode>>,
+    default_faces: Faces,
+    report: &mut Report<'_>,
+) -> Option<Attachment> {
+    if device.is_absent() {
+        let places = [("faces", faces.get().map(|word| word.at)), ("mode", mode.get().map(|word| word.at))];
+        for (key, at) in places {
+            if let Some(at) = at {
+                report.warning(at, format!("{key:?} says nothing without a \"device\""));
+            }
+        }
+    }
+    Some(Attachment {
+        device: device.value()?.0.clone(),
+        faces: faces.value().map_or(default_faces, |word| word.0),
+        mode: mode.value().map_or(Mode::Auto, |word| word.0),
+    })
+}
+
+/// Refuses a device that two objects name, be it by a glob.
+pub(super) fn check(document: &Document, report: &mut Report<'_>) {
+    let legs = document.subnets.readable().map(|(name, subnet)| ("subnet", name, &subnet.value.device));
+    let interfaces =
+        document.interfaces.readable().map(|(name, interface)| ("interface", name, &interface.value.device));
+    let mut named: Vec<Named<'_>> = legs
+        .chain(interfaces)
+        .filter_map(|(kind, owner, device)| {
+            let device = device.get()?;
+            Some(Named { at: device.at, kind, owner, selector: &device.value.0 })
+        })
+        .collect();
+    // The later one in the file is the one to change.
+    named.sort_by_key(|named| named.at);
+    let mut first: HashMap<String, &Named<'_>> = HashMap::new();
+    for device in &named {
+        let shown = shown(device.selector);
+        match first.get(&shown) {
+            Some(Named { kind, owner, .. }) => {
+                report.error(device.at, format!("device {shown} is taken by {kind} {owner:?}, name it once"));
+            }
+            None => {
+                first.insert(shown, device);
+            }
+        }
+    }
+    for glob in named.iter().filter(|named| matches!(named.selector, DeviceSelector::Glob(_))) {
+        for Named { at, kind, owner, selector } in &named {
+            if let DeviceSelector::Name(name) = selector
+                && glob.selector.matches_name(name)
+            {
+                let glob_shown = shown(glob.selector);
+                let message = if *at > glob.at {
+                    format!("device {name:?} is taken by {} {:?} as {glob_shown}", glob.kind, glob.owner)
+                } else {
+                    format!("device {glob_shown} takes {name:?} too, which is of {kind} {owner:?}")
+                };
+                report.error(glob.at.max(*at), message);
+            }
+        }
+    }
+}
+
+struct Named<'d> {
+    at: usize,
+    kind: &'static str,
+    owner: &'d str,
+    selector: &'d DeviceSelector,
+}
+
+fn shown(selector: &DeviceSelector) -> String {
+    match selector {
+        DeviceSelector::Name(name) | DeviceSelector::Glob(name) => format!("{name:?}"),
+        DeviceSelector::Mac(octets) => {
+            let octets: Vec<String> = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+            format!("with mac {}", octets.join(":"))
+        }
+        DeviceSelector::Altname(name) => format!("with altname {name:?}"),
+    }
+}

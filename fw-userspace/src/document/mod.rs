@@ -1,0 +1,157 @@
+//! Reads a rules file into a [`Policy`], or says everything that is wrong with it.
+//!
+//! Three steps: the text becomes the types of `types`, which mirror the file, every value with its place; `check`
+//! turns them into the checked types of [`crate::model`]; `report` gives every finding its line, column and path.
+//! A mistake never hides another one. Nothing here touches the host.
+
+mod check;
+mod device;
+mod json;
+mod network;
+mod object;
+mod prefix_entry;
+mod report;
+mod scalar;
+mod schema;
+mod types;
+mod value;
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::model::Policy;
+use report::Report;
+use types::Document;
+use value::{Label, Read};
+
+pub use schema::{schema, schema_text};
+
+/// What came of reading a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// `None` exactly when there is an error among the findings.
+    pub policy: Option<Policy>,
+    /// In the order of the file.
+    pub findings: Vec<Finding>,
+}
+
+impl Reading {
+    /// The findings of one severity.
+    pub fn of(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| finding.severity == severity)
+    }
+}
+
+/// Something worth saying about one place of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// `security_groups.sg-web.ingress[1].from_port`; empty for the file as a whole.
+    pub path: String,
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// What is wrong, what would be accepted, how to fix it.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The file is not loaded.
+    Error,
+    /// Loaded, but probably not what was meant.
+    Warning,
+    /// Loaded, slightly different from how it was written.
+    Note,
+}
+
+impl Severity {
+    /// In lower case, as messages and JSON have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Reads a rules file. Any bytes are fine; whatever is wrong with them is among the findings.
+pub fn read(source: &[u8]) -> Reading {
+    let text = match std::str::from_utf8(source) {
+        Ok(text) => text,
+        Err(error) => return not_utf8(source, error.valid_up_to()),
+    };
+    let mut report = Report::new(text);
+    // Some editors put a byte order mark first; RFC 8259, section 8.1 lets a reader skip it.
+    let json = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if json.trim_ascii().is_empty() {
+        report.error(0, "the file is empty, the smallest one is {\"version\": 1}");
+        return Reading { policy: None, findings: report.finish(None) };
+    }
+    // One look at the whole text first: past it, every part of the text is known to be JSON.
+    let root: &RawValue = match serde_json::from_str(json) {
+        Ok(root) => root,
+        Err(error) => {
+            let at = report.offset_of(json) + offset_in(json, error.line(), error.column());
+            report.error(at, syntax_message(text, at, &error));
+            return Reading { policy: None, findings: report.finish(None) };
+        }
+    };
+    let document = Document::read(root, Label::File, &mut report);
+    let policy = document.map(|document| check::policy_of(&document, &mut report));
+    let policy = policy.filter(|_| !report.has_errors());
+    Reading { policy, findings: report.finish(Some(root)) }
+}
+
+/// `rules.json:12:7: error: security_groups.sg-web.ingress[1].from_port: ...`, one line per finding.
+pub fn render(file: &str, findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { severity, path, line, column, message } in findings {
+        let severity = severity.as_str();
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{file}:{line}:{column}: {severity}: {path}{message}");
+    }
+    text
+}
+
+fn not_utf8(source: &[u8], valid_up_to: usize) -> Reading {
+    let valid = std::str::from_utf8(&source[..valid_up_to]).unwrap_or_default();
+    let mut report = Report::new(valid);
+    let byte = source[valid_up_to];
+    report.error(valid_up_to, format!("byte 0x{byte:02x} is not UTF-8, a rules file is UTF-8 text"));
+    Reading { policy: None, findings: report.finish(None) }
+}
+
+/// The byte that serde_json means by a line and a column, which count bytes from 1; column 0 is the line's end.
+fn offset_in(text: &str, line: usize, column: usize) -> usize {
+    let mut start = 0;
+    for _ in 1..line {
+        match text.as_bytes()[start..].iter().position(|byte| *byte == b'\n') {
+            Some(end) => start += end + 1,
+            None => break,
+        }
+    }
+    let offset = (start + column.saturating_sub(1)).min(text.len());
+    // Never inside a character.
+    (0..=offset).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+fn syntax_message(text: &str, at: usize, error: &serde_json::Error) -> String {
+    let full = error.to_string();
+    let message = full.split(" at line ").next().unwrap_or(&full);
+    let hint = match text.as_bytes().get(at) {
+        Some(b'/' | b'#') => ", JSON has no comments: use \"description\" keys",
+        Some(b'\'') => ", JSON takes double quotes only",
+        Some(b'}' | b']') if text[..at].trim_ascii_end().ends_with(',') => ", remove the comma before it",
+        _ => "",
+    };
+    format!("not JSON: {}{hint}", message.replace("EOF", "the file ends"))
+}

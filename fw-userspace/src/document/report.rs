@@ -1,0 +1,187 @@
+//! Collects what is wrong with a file, then finds line, column and path for all of it in one walk.
+//!
+//! The reader and the checks only know byte offsets: a place costs nothing until something is wrong there.
+
+use serde_json::value::RawValue;
+
+use super::json::{elements, entries, key_text};
+use super::{Finding, Severity};
+
+/// The findings of one file as they come.
+pub(super) struct Report<'a> {
+    source: &'a str,
+    found: Vec<Found>,
+    comparisons_left: usize,
+}
+
+struct Found {
+    at: usize,
+    severity: Severity,
+    message: String,
+    path: String,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(source: &'a str) -> Self {
+        Self { source, found: Vec::new(), comparisons_left: MAX_COMPARISONS }
+    }
+
+    pub(super) fn error(&mut self, at: usize, message: impl Into<String>) {
+        self.push(Severity::Error, at, message.into());
+    }
+
+    pub(super) fn warning(&mut self, at: usize, message: impl Into<String>) {
+        self.push(Severity::Warning, at, message.into());
+    }
+
+    pub(super) fn note(&mut self, at: usize, message: impl Into<String>) {
+        self.push(Severity::Note, at, message.into());
+    }
+
+    /// Where a value that was borrowed from the source begins.
+    pub(super) fn offset_of(&self, borrowed: &str) -> usize {
+        borrowed.as_ptr() as usize - self.source.as_ptr() as usize
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.found.iter().any(|found| found.severity == Severity::Error)
+    }
+
+    /// `, did you mean "x"?` when one of the candidates is near, else nothing.
+    ///
+    /// A file may hold a million wrong names; after a while they go without a suggestion.
+    pub(super) fn did_you_mean<'c>(
+        &mut self,
+        word: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> String {
+        let mut best: Option<(usize, &str)> = None;
+        for candidate in candidates {
+            if word.len() > MAX_COMPARED_BYTES || candidate.len() > MAX_COMPARED_BYTES {
+                continue;
+            }
+            if self.comparisons_left == 0 {
+                break;
+            }
+            self.comparisons_left -= 1;
+            let distance = strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase());
+            // Short words are near to everything: a third of the letters may differ, one always may.
+            let allowed = (word.len().max(candidate.len()) / 3).clamp(1, 4);
+            if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
+                best = Some((distance, candidate));
+            }
+        }
+        best.map_or_else(String::new, |(_, candidate)| format!(", did you mean {candidate:?}?"))
+    }
+
+    /// All findings in the order of the file. `document` is the whole value, `None` where the text is not JSON.
+    pub(super) fn finish(mut self, document: Option<&RawValue>) -> Vec<Finding> {
+        self.found.sort_by_key(|found| found.at);
+        if let Some(document) = document {
+            let start = self.source.as_ptr() as usize;
+            name_places(document, start, &mut String::new(), &mut self.found);
+        }
+        // No editor counts a byte order mark.
+        let start = if self.source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let mut cursor = Cursor { source: self.source, at: start, line: 1, column: 1 };
+        let mut findings = Vec::with_capacity(self.found.len());
+        for Found { at, severity, message, path } in self.found {
+            cursor.advance_to(at);
+            findings.push(Finding { severity, path, line: cursor.line, column: cursor.column, message });
+        }
+        findings
+    }
+
+    fn push(&mut self, severity: Severity, at: usize, message: String) {
+        self.found.push(Found { at, severity, message, path: String::new() });
+    }
+}
+
+/// Gives a path to all findings inside `value`; they are sorted. Goes only as deep as findings lie, and those
+/// lie no deeper than the format.
+fn name_places(value: &RawValue, start: usize, path: &mut String, mut found: &mut [Found]) {
+    let text = value.get();
+    let here = text.as_ptr() as usize - start;
+    let length = path.len();
+    let own = found.partition_point(|found| found.at <= here);
+    let (at_value, inside) = found.split_at_mut(own);
+    at_value.iter_mut().for_each(|found| found.path.clone_from(path));
+    found = inside;
+    if found.is_empty() {
+        return;
+    }
+    let end_of = |value: &RawValue| value.get().as_ptr() as usize - start + value.get().len();
+    if text.starts_with('[') {
+        for (index, element) in elements(value).into_iter().enumerate() {
+            let (inside, rest) = split_before(found, end_of(element));
+            if !inside.is_empty() {
+                path.push_str(&format!("[{index}]"));
+                name_places(element, start, path, inside);
+                path.truncate(length);
+            }
+            found = rest;
+        }
+    } else {
+        for (key, member) in entries(value) {
+            let (inside, rest) = split_before(found, end_of(member));
+            if !inside.is_empty() {
+                push_key(path, &key_text(key));
+                let (at_key, at_member) = split_before(inside, end_of(key));
+                at_key.iter_mut().for_each(|found| found.path.clone_from(path));
+                name_places(member, start, path, at_member);
+                path.truncate(length);
+            }
+            found = rest;
+        }
+    }
+    // A place between two values belongs to the value around them.
+    found.iter_mut().for_each(|found| found.path.clone_from(path));
+}
+
+fn split_before(found: &mut [Found], end: usize) -> (&mut [Found], &mut [Found]) {
+    let inside = found.partition_point(|found| found.at < end);
+    found.split_at_mut(inside)
+}
+
+/// Plain names are joined by dots; anything else is quoted, so that a path reads one way only.
+fn push_key(path: &mut String, key: &str) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if key.is_empty() || !key.bytes().all(plain) {
+        path.push_str(&format!("[{key:?}]"));
+        return;
+    }
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(key);
+}
+
+/// Counts lines and characters forwards only, so that a million findings still cost one walk.
+struct Cursor<'a> {
+    source: &'a str,
+    at: usize,
+    line: usize,
+    column: usize,
+}
+
+impl Cursor<'_> {
+    fn advance_to(&mut self, at: usize) {
+        let bytes = self.source.as_bytes();
+        for &byte in &bytes[self.at..at.clamp(self.at, bytes.len())] {
+            if byte == b'\n' {
+                self.line += 1;
+                self.column = 1;
+            } else if byte & 0xc0 != 0x80 {
+                // Continuation bytes of UTF-8 are no characters of their own.
+                self.column += 1;
+            }
+        }
+        self.at = at.clamp(self.at, bytes.len());
+    }
+}
+
+/// Longer words are not typing mistakes.
+const MAX_COMPARED_BYTES: usize = 64;
+
+/// About a second's worth.
+const MAX_COMPARISONS: usize = 200_000;

@@ -1,0 +1,8 @@
+//! AWS security group and network ACL semantics on Linux hosts: the library behind `fwctl`.
+//!
+//! A rules file is read into a checked [`model::Policy`] by [`document::read`]; everything behind that works on the
+//! model and never looks at the file again. Dependencies point one way only: `document -> model`, and from there
+//! to what compiles, simulates and loads it.
+
+pub mod document;
+pub mod model;

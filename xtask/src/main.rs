@@ -1,0 +1,93 @@
+//! `cargo xtask`: one command for everything a developer does with this repository.
+//!
+//! Every verb is a file of its own and begins by making sure of the tools of the eBPF build.
+
+mod bench;
+mod build;
+mod ci;
+mod demo;
+mod lint;
+mod run;
+mod setup;
+mod test;
+mod tools;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const HELP: &str = "\
+Examples:
+  cargo xtask demo      see it work
+  cargo xtask test      prove it
+  cargo xtask build -r  an optimised fwctl to install";
+
+const SETUP_HELP: &str = "\
+Tools of your own choice, remembered in target/bpf-tools/tools.env:
+  FWCTL_BPF_RUSTC  a rustc with the sources of its library
+  FWCTL_BPF_CARGO  its cargo (default: the one beside it)
+  BPF_LINKER       a bpf-linker of the same LLVM
+
+Example:
+  FWCTL_BPF_RUSTC=/opt/rust/bin/rustc BPF_LINKER=/opt/bpf-linker cargo xtask setup";
+
+const TEST_HELP: &str = "\
+Examples:
+  cargo xtask test
+  cargo xtask test -- --package fw-common
+  cargo xtask test -- --test traffic -- --nocapture";
+
+/// Builds, tests, demonstrates and measures fwctl.
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    after_help = HELP
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Find or install the compiler and the linker of the eBPF programs; every other verb does it first
+    #[command(after_help = SETUP_HELP)]
+    Setup,
+    /// Build fwctl with the eBPF programs in it
+    #[command(after_help = "Example:\n  cargo xtask build --release")]
+    Build(build::Options),
+    /// Check formatting, clippy and the rules of this repository
+    Lint,
+    /// Run all tests (needs root)
+    #[command(after_help = TEST_HELP)]
+    Test(test::Options),
+    /// Show with real packets what groups and network ACLs do (needs root)
+    Demo,
+    /// Load every program, print what the kernel's verifier spent on it, check the ceiling (needs root)
+    Verify,
+    /// Measure packet rates and throughput against no program at all (needs root)
+    Bench,
+    /// What CI runs: lint, test, verify
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Setup => setup::run(),
+        Verb::Build(options) => build::run(&options),
+        Verb::Lint => lint::run(),
+        Verb::Test(options) => test::run(&options),
+        Verb::Demo => demo::run(),
+        Verb::Verify => verify::run(),
+        Verb::Bench => bench::run(),
+        Verb::Ci => ci::run(),
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    if let Some(failed) = error.downcast_ref::<run::Failed>() {
+        // What failed has said why.
+        return ExitCode::from(failed.status);
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
