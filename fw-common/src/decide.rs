@@ -52,6 +52,7 @@ pub struct Scratch {
     pub(crate) group: Word,
     pub(crate) opening: Connection,
     pub(crate) outcome: Judgement,
+    pub(crate) done: Done,
 }
 
 impl Scratch {
@@ -68,6 +69,7 @@ impl Scratch {
         group: Word::of(Reason::NotConfigured),
         opening: Connection::EMPTY,
         outcome: Judgement::of(Reason::NotConfigured),
+        done: 0,
     };
 }
 
@@ -91,7 +93,7 @@ pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch
     scratch.link =
         if interface.has(Interface::BARE) { Link::Bare } else { Link::Ethernet { tags: seen.vlan_tags } };
     scratch.port = Port { direction, faces_instance };
-    look(frame, scratch);
+    scratch.done = look(frame, scratch);
     match scratch.parsed {
         Err(reason) => scratch.outcome = Judgement::of(reason),
         Ok(Parsed::Other) => {
@@ -124,14 +126,13 @@ fn look<F: Frame>(frame: &F, scratch: &mut Scratch) -> Done {
             None => scratch.subject.find(frame, &scratch.room.packet, scratch.port.direction),
         }
     }
-    DONE
+    scratch.room.packet.end
 }
 
-/// What functions return that stay functions in the bytecode: one without a result may leave a stack pointer in its
-/// place, which the verifier refuses ("cannot return stack pointer to the caller", Linux 6.18).
+/// What functions return that stay functions in the bytecode, and what their callers put into [`Scratch::done`]: one
+/// without a result, or with one that nobody keeps or that is always the same, may leave a stack pointer in its place,
+/// which the verifier refuses ("cannot return stack pointer to the caller", Linux 6.18).
 pub(crate) type Done = u32;
-/// See [`Done`].
-pub(crate) const DONE: Done = 0;
 
 /// The live generation; past its deadline, unconfirmed, the one before. `None` if nothing is in force.
 #[inline(always)]

@@ -6,7 +6,7 @@
 use crate::Tables;
 use crate::classify::{Generation, service};
 use crate::conntrack::{Class, Connection, Step};
-use crate::decide::{DONE, Done, Scratch};
+use crate::decide::{Done, Scratch};
 use crate::flow::Direction;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::{Interface, InterfaceLines, RowRef, Rule};
@@ -71,12 +71,12 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     pub(crate) fn judge(&mut self) {
         if let Fragment::Later { id } = self.work.room.packet.fragment {
-            self.later_fragment(id);
+            self.work.done = self.later_fragment(id);
             return;
         }
         self.first_or_whole();
         if let Fragment::First { id } = self.work.room.packet.fragment {
-            self.remember(id);
+            self.work.done = self.remember(id);
         }
     }
 
@@ -90,7 +90,7 @@ impl<T: Tables> Case<'_, T> {
         self.work.remote = self.generation.classify(packet.family, packet.remote(self.direction()));
         self.work.group.reason = Reason::Unfiltered;
         if self.interface.services(self.work.room.packet.family) != 0 {
-            self.exempt_service();
+            self.work.done = self.exempt_service();
         }
         if matches!(self.work.group.reason, Reason::ExemptService) {
             self.work.outcome = Judgement::of(Reason::ExemptService);
@@ -105,12 +105,12 @@ impl<T: Tables> Case<'_, T> {
     /// Network ACL, then security groups.
     #[inline(always)]
     fn ingress(&mut self) {
-        self.network_acl();
+        self.work.done = self.network_acl();
         if !self.work.acl.passes() {
             return self.conclude_by_acl();
         }
         self.work.effect = Effect::Commit;
-        self.security_group();
+        self.work.done = self.security_group();
         self.conclude();
     }
 
@@ -118,9 +118,9 @@ impl<T: Tables> Case<'_, T> {
     /// change state only for a packet that passes both.
     #[inline(always)]
     fn egress(&mut self) {
-        self.network_acl();
+        self.work.done = self.network_acl();
         self.work.effect = if self.work.acl.passes() { Effect::Commit } else { Effect::Peek };
-        self.security_group();
+        self.work.done = self.security_group();
         if self.work.group.passes() && !self.work.acl.passes() {
             return self.conclude_by_acl();
         }
@@ -168,7 +168,7 @@ impl<T: Tables> Case<'_, T> {
     fn network_acl(&mut self) -> Done {
         self.work.acl.rule = 0;
         self.work.acl.reason = self.ask_acl().unwrap_or(Reason::TablesDamaged);
-        DONE
+        self.work.acl.rule
     }
 
     #[inline(always)]
@@ -203,7 +203,7 @@ impl<T: Tables> Case<'_, T> {
         self.work.group.reason = Reason::Unfiltered;
         let table = self.interface.groups(self.work.room.packet.family, self.direction());
         if table == 0 {
-            return DONE;
+            return self.work.group.rule;
         }
         let known = match self.work.subject.kind {
             SubjectKind::Own => self.follow(),
@@ -214,14 +214,14 @@ impl<T: Tables> Case<'_, T> {
             Some(reason) => self.work.group.reason = reason,
             None => return self.without_entry(table),
         }
-        DONE
+        self.work.group.rule
     }
 
     /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray.
     #[inline(never)]
     fn without_entry(&mut self, table: u32) -> Done {
         self.work.group.reason = self.ask_rules(table).unwrap_or(Reason::TablesDamaged);
-        DONE
+        self.work.group.rule
     }
 
     #[inline(always)]
@@ -346,7 +346,7 @@ impl<T: Tables> Case<'_, T> {
         if self.is_exempt_service() == Some(true) {
             self.work.group.reason = Reason::ExemptService;
         }
-        DONE
+        self.work.group.rule
     }
 
     #[inline(always)]
@@ -396,7 +396,7 @@ impl<T: Tables> Case<'_, T> {
             },
             _ => Judgement::of(Reason::FragmentWithoutFirst),
         };
-        DONE
+        self.work.outcome.acl_rule
     }
 
     #[inline(never)]
@@ -412,7 +412,7 @@ impl<T: Tables> Case<'_, T> {
             padding: [0; 3],
         };
         self.generation.tables.remember_datagram(&key, &datagram);
-        DONE
+        self.work.outcome.acl_rule
     }
 
     #[inline(always)]

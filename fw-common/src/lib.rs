@@ -63,4 +63,4 @@ pub use decide::{Hook, Scratch, Sighting, judge};
 pub use flow::{Direction, FlowKey};
 pub use frame::Frame;
 pub use tables::Tables;
-pub use verdict::{Decision, Layer, Reason, Verdict};
+pub use verdict::{Decision, Layer, REASON_SLOTS_PER_ZONE, Reason, Verdict};

@@ -139,6 +139,9 @@ reasons! {
 /// Numbers of reasons are below this: the counters of one interface and direction.
 pub const REASON_SLOTS: u32 = 64;
 
+/// Counters of one zone: two directions, each for what was done and for what would have been denied.
+pub const REASON_SLOTS_PER_ZONE: u32 = REASON_SLOTS * 4;
+
 /// What was decided about one packet, and all that counters and events need to know of it.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,6 +32,8 @@ impl<'a> XdpFrame<'a> {
 impl Frame for XdpFrame<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // The checks below would otherwise teach the verifier about the caller's offset, differently on each path.
+        let offset = by_way_of(self.memory, offset);
         if let Some(bytes) = direct::<N>(xdp_bounds(self.ctx.ctx), offset) {
             return Some(bytes);
         }
@@ -83,6 +85,8 @@ impl<'a> SkbFrame<'a> {
 impl Frame for SkbFrame<'_> {
     #[inline(always)]
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        // The checks below would otherwise teach the verifier about the caller's offset, differently on each path.
+        let offset = by_way_of(self.memory, offset);
         if let Some(bytes) = direct::<N>(skb_bounds(self.ctx.skb.skb), offset) {
             return Some(bytes);
         }

@@ -4,5 +4,10 @@
 //! model and never looks at the file again. Dependencies point one way only: `document -> model`, and from there
 //! to what compiles, simulates and loads it.
 
+pub mod compile;
+pub mod datapath;
 pub mod document;
+pub mod error;
 pub mod model;
+pub mod report;
+pub mod simulate;

@@ -1,1 +1,67 @@
 //! What is loaded in the kernel: the only code that knows aya, pins, links and devices.
+//!
+//! Everything lives under one directory of a BPF file system, so that it survives every process of ours:
+//!
+//! ```text
+//! BPFFS/schema-1/maps/NAME        the maps of fw-ebpf
+//! BPFFS/schema-1/programs/NAME    its programs
+//! BPFFS/schema-1/links/IFINDEX-SIDE
+//! BPFFS/schema-1/state-GENERATION what was loaded, as a map of bytes: the file, the numbering, the hooks
+//! ```
+//!
+//! Two generations are kept: the one in force and the one before.
+
+mod clock;
+mod devices;
+mod driver;
+mod hooks;
+mod inspect;
+mod install;
+mod load;
+mod lock;
+mod plan;
+mod policy_array;
+mod programs;
+mod state;
+mod store;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+pub use inspect::{source, stats, status};
+pub use load::{attach, confirm, detach, load, rollback, unload};
+pub use programs::{OBJECT, PROGRAMS};
+pub use store::Store;
+
+/// How to load.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Go back to the rules before unless confirmed within this time.
+    pub confirm: Option<Duration>,
+    /// A device that does not exist is an error, not pending.
+    pub require_devices: bool,
+    /// Do everything but change the kernel.
+    pub dry_run: bool,
+}
+
+/// Root, or an error that says so. What we need is CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN and, for the pins, uid 0.
+fn require_root() -> Result<()> {
+    // SAFETY: takes nothing, returns an integer.
+    if unsafe { libc::geteuid() } == 0 {
+        return Ok(());
+    }
+    Err(Error::system("fwctl needs root to talk to the kernel's BPF; run it with sudo"))
+}
+
+/// The state of `bpffs`, which must be loaded.
+fn open_loaded(bpffs: &Path) -> Result<Store> {
+    require_root()?;
+    Store::open(bpffs)?.ok_or_else(|| {
+        Error::system(format!(
+            "nothing is loaded under \"{}\"; load a rules file with `fwctl load FILE`",
+            bpffs.display()
+        ))
+    })
+}

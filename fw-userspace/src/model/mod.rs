@@ -7,6 +7,7 @@
 mod glob;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use indexmap::IndexMap;
@@ -233,6 +234,18 @@ pub enum DeviceSelector {
     Mac([u8; 6]),
     /// By alternative name.
     Altname(String),
+}
+
+impl fmt::Display for DeviceSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) | Self::Glob(name) => f.write_str(name),
+            Self::Mac([a, b, c, d, e, last]) => {
+                write!(f, "mac {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{last:02x}")
+            }
+            Self::Altname(name) => write!(f, "altname {name}"),
+        }
+    }
 }
 
 /// Which side of the filter a device looks at.

@@ -1,0 +1,40 @@
+//! `fwctl load`: the file's rules become the enforced ones, or nothing changes.
+
+use std::path::Path;
+use std::time::Duration;
+
+use fw_userspace::datapath::{self, LoadOptions};
+use fw_userspace::document;
+use fw_userspace::error::Result;
+
+use super::Outcome;
+use crate::args::Load;
+use crate::input;
+use crate::output::load::Effect;
+use crate::output::{self, Output, findings};
+
+pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
+    let source = input::read(&args.file)?;
+    let file = input::name(&args.file);
+    let reading = document::read(&source);
+    findings::print(&file, &reading.findings);
+    let Some(policy) = reading.policy else {
+        findings::print_count(&file, &reading.findings);
+        return Ok(Outcome::Invalid);
+    };
+    let options = LoadOptions {
+        confirm: args.confirm.map(Duration::from_secs),
+        require_devices: args.require_devices,
+        dry_run: args.dry_run,
+    };
+    let report = datapath::load(bpffs, &source, &policy, &options)?;
+    if args.json {
+        output.json(&report)?;
+    } else if args.dry_run {
+        let said = format!("would load {file:?}, nothing was changed");
+        output::load::print(output, &said, &report, Effect::DryRun, bpffs);
+    } else {
+        output::load::print(output, &format!("loaded {file:?}"), &report, Effect::Done, bpffs);
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,64 @@
+//! One file per verb: each takes what was typed, calls the library and hands the answer to `output`.
+
+mod attach;
+mod check;
+mod confirm;
+mod detach;
+mod load;
+mod rollback;
+mod show;
+mod stats;
+mod status;
+mod unload;
+
+use std::path::Path;
+
+use fw_userspace::error::Result;
+use fw_userspace::report::LoadReport;
+
+use crate::args::{Arguments, Verb};
+use crate::output::load::Effect;
+use crate::output::{self, Output};
+
+/// How a command ended that has said everything itself.
+pub(crate) enum Outcome {
+    /// Exit status 0.
+    Done,
+    /// Exit status 1.
+    Refused,
+    /// Exit status 2.
+    Invalid,
+}
+
+/// Runs the verb that was typed.
+pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome> {
+    let bpffs = &arguments.bpffs;
+    match &arguments.verb {
+        Verb::Check(args) => check::run(args, output),
+        Verb::Load(args) => load::run(args, bpffs, output),
+        Verb::Confirm(args) => confirm::run(args, bpffs, output),
+        Verb::Rollback(args) => rollback::run(args, bpffs, output),
+        Verb::Attach(args) => attach::run(args, bpffs, output),
+        Verb::Detach(args) => detach::run(args, bpffs, output),
+        Verb::Unload(args) => unload::run(args, bpffs, output),
+        Verb::Show(args) => show::run(args, bpffs, output),
+        Verb::Status(args) => status::run(args, bpffs, output),
+        Verb::Stats(args) => stats::run(args, bpffs, output),
+    }
+}
+
+/// The summary of a command that changed what is enforced.
+fn summarise(
+    output: &mut Output,
+    said: &str,
+    report: &LoadReport,
+    bpffs: &Path,
+    json: bool,
+) -> Result<Outcome> {
+    if json {
+        output.json(report)?;
+    } else {
+        output::load::print(output, said, report, Effect::Done, bpffs);
+    }
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,89 @@
+//! Which device of the host carries which interface or leg.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Attachment, DeviceSelector, Policy};
+
+/// What a device carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carries {
+    /// An interface, by name.
+    Interface(String),
+    /// A router's leg, by its subnet.
+    Leg(String),
+}
+
+impl Carries {
+    /// `interface NAME` or `subnet NAME`: what its zone is kept under.
+    pub(super) fn identity(&self) -> String {
+        format!("{} {}", self.kind(), self.name())
+    }
+
+    /// `interface` or `subnet`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Interface(_) => "interface",
+            Self::Leg(_) => "subnet",
+        }
+    }
+
+    /// The name in the rules.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Interface(name) | Self::Leg(name) => name,
+        }
+    }
+}
+
+/// A device of the host and what it carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Interface index.
+    pub ifindex: u32,
+    /// Device name.
+    pub device: String,
+    /// What it carries.
+    pub carries: Carries,
+    /// It has no link-layer header.
+    pub bare: bool,
+    /// It is a port of a bridge.
+    pub bridge_port: bool,
+    /// The device's own, which group references match where the interface names none.
+    pub addresses: Vec<IpAddr>,
+    /// Until when mid-stream TCP is adopted, `CLOCK_MONOTONIC`.
+    pub adopt_until_ns: u64,
+}
+
+/// For simulation: one device, numbered from 1, for each interface and each leg that has an attachment.
+pub fn pretend_bindings(policy: &Policy) -> Vec<Binding> {
+    attached(policy)
+        .zip(1..)
+        .map(|((carries, attachment), ifindex)| Binding {
+            ifindex,
+            device: match &attachment.device {
+                DeviceSelector::Name(name) => name.clone(),
+                _ => carries.name().to_owned(),
+            },
+            carries,
+            bare: false,
+            bridge_port: false,
+            addresses: Vec::new(),
+            adopt_until_ns: 0,
+        })
+        .collect()
+}
+
+/// Interfaces, then legs, that are to be on this host.
+pub(super) fn attached(policy: &Policy) -> impl Iterator<Item = (Carries, &Attachment)> {
+    let interfaces = policy.interfaces.iter().filter_map(|(name, interface)| {
+        Some((Carries::Interface(name.clone()), interface.attachment.as_ref()?))
+    });
+    let legs = policy
+        .subnets
+        .iter()
+        .filter_map(|(name, subnet)| Some((Carries::Leg(name.clone()), subnet.leg.as_ref()?)));
+    interfaces.chain(legs)
+}

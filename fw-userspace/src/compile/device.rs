@@ -1,0 +1,174 @@
+//! One device: its flags, its own addresses, the lists that judge its packets.
+
+use std::net::IpAddr;
+
+use fw_common::Direction;
+use fw_common::layout::{Interface, Link};
+
+use super::book::{Book, ListId};
+use super::heap::{Full, Heap};
+use super::tree::{Step, push_step, tree};
+use super::{Binding, Carries, CompileError};
+use crate::model::{Faces, OtherEthertypes, Policy, Timeouts};
+
+const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+/// What one device needs, its lists not yet compiled.
+pub(super) struct Device<'a> {
+    ifindex: u32,
+    zone: u32,
+    flags: u32,
+    adopt_until_ns: u64,
+    timeouts: Timeouts,
+    own: &'a [IpAddr],
+    services: Option<ListId>,
+    acl: [Option<ListId>; 2],
+    groups: [Option<ListId>; 2],
+}
+
+impl<'a> Device<'a> {
+    /// Enters the lists of the device into the book.
+    pub(super) fn new(
+        policy: &'a Policy,
+        binding: &Binding,
+        zone: u32,
+        book: &mut Book<'_>,
+    ) -> Result<Self, CompileError> {
+        let unknown = || CompileError::UnknownBinding {
+            device: binding.device.clone(),
+            kind: binding.carries.kind(),
+            name: binding.carries.name().to_owned(),
+        };
+        let mut device = Self {
+            ifindex: binding.ifindex,
+            zone,
+            flags: host_flags(policy, binding),
+            adopt_until_ns: binding.adopt_until_ns,
+            timeouts: Timeouts::default(),
+            own: &[],
+            services: None,
+            acl: [None; 2],
+            groups: [None; 2],
+        };
+        let attachment = match &binding.carries {
+            Carries::Interface(name) => {
+                let interface = policy.interfaces.get(name).ok_or_else(unknown)?;
+                device.carry_interface(policy, interface, book);
+                &interface.attachment
+            }
+            Carries::Leg(name) => {
+                device.acl = DIRECTIONS.map(|direction| book.acl(name, direction));
+                device.flags |= Interface::ENFORCE;
+                &policy.subnets.get(name).ok_or_else(unknown)?.leg
+            }
+        };
+        if attachment.as_ref().ok_or_else(unknown)?.faces == Faces::Instance {
+            device.flags |= Interface::FACES_INSTANCE;
+        }
+        Ok(device)
+    }
+
+    fn carry_interface(
+        &mut self,
+        policy: &Policy,
+        interface: &'a crate::model::Interface,
+        book: &mut Book<'_>,
+    ) {
+        if interface.enforce {
+            self.flags |= Interface::ENFORCE;
+        }
+        if interface.source_dest_check && !interface.addresses.is_empty() {
+            self.flags |= Interface::SOURCE_DEST_CHECK;
+        }
+        self.timeouts = interface.timeouts;
+        self.own = &interface.addresses;
+        if let Some(subnet) = &interface.subnet {
+            self.acl = DIRECTIONS.map(|direction| book.acl(subnet, direction));
+        }
+        self.groups = DIRECTIONS.map(|direction| book.groups(&interface.security_groups, direction));
+        if self.acl != [None; 2] || self.groups != [None; 2] {
+            self.services = book.services(vpc_of(policy, interface));
+        }
+    }
+
+    /// Writes its lines. `table` compiles a list for a family. Returns what the device table takes.
+    pub(super) fn write(
+        &self,
+        heap: &mut Heap,
+        mut table: impl FnMut(&mut Heap, ListId, usize) -> Result<u32, CompileError>,
+    ) -> Result<(u32, u32), CompileError> {
+        let mut tables = |heap: &mut Heap, list: Option<ListId>, family| {
+            list.map_or(Ok(0), |list| table(heap, list, family))
+        };
+        let mut interface = Interface {
+            zone: self.zone,
+            flags: self.flags,
+            adopt_until_ns: self.adopt_until_ns,
+            tcp_established: self.timeouts.tcp_established,
+            udp: self.timeouts.udp,
+            udp_stream: self.timeouts.udp_stream,
+            ..Interface::default()
+        };
+        let full = |Full| CompileError::TooLarge { what: "the interfaces' own addresses".to_owned() };
+        for family in [0, 1] {
+            interface.own[family] = own_tree(heap, self.own, family).map_err(full)?.0;
+            interface.services[family] = tables(heap, self.services, family)?;
+            for direction in DIRECTIONS {
+                let direction = usize::from(direction.code());
+                interface.acl[family][direction] = tables(heap, self.acl[direction], family)?;
+                interface.groups[family][direction] = tables(heap, self.groups[direction], family)?;
+            }
+        }
+        let line = heap.interface(interface).map_err(full)?;
+        Ok((self.ifindex, line))
+    }
+}
+
+fn host_flags(policy: &Policy, binding: &Binding) -> u32 {
+    let mut flags = 0;
+    if binding.bare {
+        flags |= Interface::BARE;
+    }
+    let passes = match policy.settings.other_ethertypes {
+        Some(choice) => choice == OtherEthertypes::Pass,
+        None => binding.bridge_port,
+    };
+    if passes {
+        flags |= Interface::PASS_ETHERTYPES;
+    }
+    flags
+}
+
+/// The VPC that an interface is in: its subnet's, else its groups'.
+fn vpc_of<'a>(policy: &'a Policy, interface: &crate::model::Interface) -> Option<&'a str> {
+    match &interface.subnet {
+        Some(subnet) => policy.subnets.get(subnet)?.vpc.as_deref(),
+        None => {
+            let groups = interface.security_groups.iter();
+            groups.filter_map(|name| policy.security_groups.get(name)?.vpc.as_deref()).next()
+        }
+    }
+}
+
+/// The tree that ends at 1 for the addresses of a family.
+fn own_tree(heap: &mut Heap, own: &[IpAddr], family: usize) -> Result<Link, Full> {
+    let (bits, last) = if family == 0 { (32, u128::from(u32::MAX)) } else { (128, u128::MAX) };
+    let mut keys: Vec<u128> = own
+        .iter()
+        .filter(|address| address.is_ipv4() == (family == 0))
+        .map(|address| match address {
+            IpAddr::V4(address) => u128::from(u32::from(*address)),
+            IpAddr::V6(address) => u128::from(*address),
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut steps: Vec<Step> = vec![(0, 0)];
+    for key in keys {
+        push_step(&mut steps, key, 1);
+        if key < last {
+            push_step(&mut steps, key + 1, 0);
+        }
+    }
+    tree(heap, &steps, bits)
+}

@@ -1,0 +1,255 @@
+//! Compiles a [`Policy`] into one generation of tables: the lines that the data plane searches.
+//!
+//! Pure and deterministic: policy, devices and earlier numbers in, lines out. Knows no aya and no device of the host.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | `rules`, `numbering` | every rule with its counter slot, every interface with its zone; stable over loads |
+//! | `book`, `entry`, `services` | the ordered lists that the devices need, each once |
+//! | `sources`, `classes` | sets of CIDRs → address classes |
+//! | `columns`, `rows` | list and class → row: the first match, flattened |
+//! | `tracking` | which flows AWS does not track |
+//! | `tree`, `heap`, `device`, `device_table` | how all this lies in lines |
+
+mod binding;
+mod book;
+mod classes;
+mod columns;
+mod device;
+mod device_table;
+mod entry;
+mod heap;
+#[cfg(test)]
+pub(crate) mod lcg;
+mod numbering;
+mod rows;
+mod rules;
+mod services;
+mod sources;
+#[cfg(test)]
+mod tests;
+mod tracking;
+mod tree;
+
+use std::collections::{HashMap, HashSet};
+
+use fw_common::Direction;
+use fw_common::layout::{Line, Root};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{MidStream, Policy};
+use book::{Book, ListId};
+use classes::Classes;
+use device::Device;
+use heap::{Full, Heap};
+use numbering::Renumbering;
+use rows::Tables;
+use rules::Rules;
+
+pub use binding::{Binding, Carries, pretend_bindings};
+pub use numbering::Numbering;
+pub use tracking::open_rules_narrowed;
+
+/// Which layer a rule belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleKind {
+    /// A rule of a security group.
+    SecurityGroup,
+    /// An entry of a network ACL.
+    NetworkAcl,
+}
+
+/// A rule and where it is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleInfo {
+    /// Counter slot.
+    pub slot: u32,
+    /// Group rule or ACL entry.
+    pub kind: RuleKind,
+    /// The group's or the ACL's name.
+    pub id: String,
+    /// Inbound or outbound.
+    #[serde(with = "direction")]
+    pub direction: Direction,
+    /// The rule's id, the entry's number, or `*` for the implicit last entry.
+    pub rule: String,
+    /// As written.
+    pub description: Option<String>,
+}
+
+/// One generation, ready to be published.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The root first; line numbers are relative to it.
+    pub lines: Vec<Line>,
+    /// In the order of the file, groups first; an ACL's implicit last entry behind its written ones.
+    pub rules: Vec<RuleInfo>,
+    /// Zone, name and kind (`interface` or `subnet`) of what has an attachment.
+    pub zones: Vec<(u32, String, &'static str)>,
+    /// To be handed to the next load.
+    pub numbering: Numbering,
+    /// Slots newly given out: their counters must be zeroed before this is published.
+    pub fresh_slots: Vec<u32>,
+    /// Highest counter slot, plus one.
+    pub rule_slots: u32,
+    /// Highest zone, plus one.
+    pub zone_slots: u32,
+    /// Address classes: IPv4, IPv6.
+    pub classes: [usize; 2],
+}
+
+/// Why a policy cannot become a generation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// More zones than there are numbers.
+    #[error("more than {max} interfaces and legs have a device, remove some")]
+    TooManyInterfaces {
+        /// How many there may be.
+        max: u32,
+    },
+    /// More rules than there are counter slots.
+    #[error("more than {max} rules, remove some")]
+    TooManyRules {
+        /// How many there may be.
+        max: u32,
+    },
+    /// Interface indexes that no table of a sensible size holds.
+    #[error("the indexes of {devices} devices cannot be spread over the device table, remove some devices")]
+    TooManyDevices {
+        /// How many there are.
+        devices: usize,
+    },
+    /// Two bindings of one device.
+    #[error("device {device} (index {ifindex}) is named twice")]
+    DeviceTwice {
+        /// Device name.
+        device: String,
+        /// Interface index.
+        ifindex: u32,
+    },
+    /// A binding to what the policy does not attach.
+    #[error("device {device} is to carry {kind} {name}, which has no device in the rules")]
+    UnknownBinding {
+        /// Device name.
+        device: String,
+        /// `interface` or `subnet`.
+        kind: &'static str,
+        /// Name in the rules.
+        name: String,
+    },
+    /// The tables would be larger than the policy array may be.
+    #[error("the tables grow beyond 1 GiB at {what}; put overlapping CIDRs into prefix lists or remove some")]
+    TooLarge {
+        /// What was being built.
+        what: String,
+    },
+}
+
+/// Compiles a policy for these devices.
+pub fn compile(
+    policy: &Policy,
+    bindings: &[Binding],
+    numbering: Numbering,
+    generation: u32,
+) -> Result<Compiled, CompileError> {
+    let mut indexes = HashSet::new();
+    if let Some(twice) = bindings.iter().find(|binding| !indexes.insert(binding.ifindex)) {
+        return Err(CompileError::DeviceTwice { device: twice.device.clone(), ifindex: twice.ifindex });
+    }
+    let mut numbers = Renumbering::new(numbering);
+    let zones = number_zones(policy, &mut numbers)?;
+    let aws_default = rules::aws_default_acl();
+    let rules = Rules::number(policy, &aws_default, &mut numbers)?;
+
+    let mut book = Book::new(policy, bindings, &rules);
+    let mut devices = Vec::with_capacity(bindings.len());
+    for binding in bindings {
+        // What has no zone has no attachment, which is an error below.
+        let zone = zones.get(&binding.carries).copied().unwrap_or(0);
+        devices.push(Device::new(policy, binding, zone, &mut book)?);
+    }
+    let (entries, lists, [ipv4, ipv6]) = book.finish();
+    let classes = [Classes::new(ipv4, 32), Classes::new(ipv6, 128)];
+
+    let mut heap = Heap::new();
+    let too_large = |what: &str| {
+        let what = what.to_owned();
+        move |Full| CompileError::TooLarge { what }
+    };
+    let ipv4 = classes[0].tree(&mut heap).map_err(too_large("the IPv4 addresses"))?;
+    let ipv6 = classes[1].tree(&mut heap).map_err(too_large("the IPv6 addresses"))?;
+    let mut tables = Tables::new(&entries, &classes);
+    let mut known: HashMap<(ListId, usize), u32> = HashMap::new();
+    let mut places = Vec::with_capacity(devices.len());
+    for device in &devices {
+        places.push(device.write(&mut heap, |heap, id, family| {
+            if let Some(line) = known.get(&(id, family)) {
+                return Ok(*line);
+            }
+            let line = tables.table(heap, &lists[id], family).map_err(too_large(&lists[id].what))?;
+            known.insert((id, family), line);
+            Ok(line)
+        })?);
+    }
+    let (devices, device_mask) = device_table::build(&mut heap, &places)?;
+    let root = Root {
+        generation,
+        devices,
+        device_mask,
+        pickup: policy.settings.mid_stream == MidStream::Pickup,
+        ipv4: ipv4.0,
+        ipv6: ipv6.0,
+        ..Root::default()
+    };
+    let infos = rules.infos;
+    let (numbering, fresh_slots) = numbers.finish();
+    let mut zones: Vec<_> =
+        zones.into_iter().map(|(carries, zone)| (zone, carries.name().to_owned(), carries.kind())).collect();
+    zones.sort_unstable();
+    Ok(Compiled {
+        lines: heap.finish(root),
+        rules: infos,
+        zone_slots: zones.last().map_or(1, |(zone, ..)| zone + 1),
+        zones,
+        rule_slots: numbering.rule_slots(),
+        numbering,
+        fresh_slots,
+        classes: [classes[0].len(), classes[1].len()],
+    })
+}
+
+/// The zone of everything that has an attachment, whether its device exists or not.
+fn number_zones(policy: &Policy, numbers: &mut Renumbering) -> Result<HashMap<Carries, u32>, CompileError> {
+    let attached: Vec<Carries> = binding::attached(policy).map(|(carries, _)| carries).collect();
+    let names: Vec<String> = attached.iter().map(Carries::identity).collect();
+    let zones = numbers.zones(&names)?;
+    Ok(attached.into_iter().zip(zones).collect())
+}
+
+/// `ingress` or `egress`.
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+/// A direction as its word.
+mod direction {
+    use fw_common::Direction;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(direction: &Direction, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(super::direction_name(*direction))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Direction, D::Error> {
+        match String::deserialize(from)?.as_str() {
+            "ingress" => Ok(Direction::Ingress),
+            "egress" => Ok(Direction::Egress),
+            other => Err(D::Error::custom(format!("direction {other:?}, expected ingress or egress"))),
+        }
+    }
+}

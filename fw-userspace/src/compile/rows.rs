@@ -1,0 +1,75 @@
+//! Row tables: for each address class, the row of the entries of a list that match it.
+
+use std::collections::HashMap;
+
+use fw_common::layout::{Link, RowRef};
+
+use super::book::List;
+use super::classes::{Classes, SetId};
+use super::columns;
+use super::entry::Entry;
+use super::heap::{Full, Heap};
+use super::tree::Step;
+
+/// Builds row tables; equal columns, rows and tables are one.
+pub(super) struct Tables<'a> {
+    entries: &'a [Entry],
+    classes: &'a [Classes; 2],
+    columns: HashMap<Vec<Step>, Link>,
+}
+
+impl<'a> Tables<'a> {
+    pub(super) fn new(entries: &'a [Entry], classes: &'a [Classes; 2]) -> Self {
+        Self { entries, classes, columns: HashMap::new() }
+    }
+
+    /// The table of a list for a family, 0 for IPv4, 1 for IPv6.
+    pub(super) fn table(&mut self, heap: &mut Heap, list: &List, family: usize) -> Result<u32, Full> {
+        let mut places: HashMap<SetId, Vec<u32>> = HashMap::new();
+        for (place, entry) in (0..).zip(&list.entries) {
+            for set in &self.entries[*entry as usize].sets {
+                places.entry(*set).or_default().push(place);
+            }
+        }
+        // Classes that the list does not tell apart share their row.
+        let mut known: HashMap<Vec<SetId>, (u32, u32)> = HashMap::new();
+        let classes = &self.classes[family];
+        let mut rows = Vec::with_capacity(classes.len());
+        let mut seen = Vec::new();
+        for members in classes.members() {
+            seen.clear();
+            seen.extend(members.iter().copied().filter(|set| places.contains_key(set)));
+            let (line, quarter) = match known.get(&seen) {
+                Some(row) => *row,
+                None => {
+                    let row = self.row(heap, list, family, &places, &seen)?;
+                    known.insert(seen.clone(), row);
+                    row
+                }
+            };
+            let is_inside = list.inside.is_some_and(|inside| members.binary_search(&inside).is_ok());
+            rows.push(RowRef::new(line, quarter, is_inside).0);
+        }
+        heap.table(rows)
+    }
+
+    fn row(
+        &mut self,
+        heap: &mut Heap,
+        list: &List,
+        family: usize,
+        places: &HashMap<SetId, Vec<u32>>,
+        sets: &[SetId],
+    ) -> Result<(u32, u32), Full> {
+        let mut matching: Vec<u32> =
+            sets.iter().filter_map(|set| places.get(set)).flatten().copied().collect();
+        matching.sort_unstable();
+        matching.dedup();
+        let entries: Vec<(u32, &Entry)> = matching
+            .into_iter()
+            .map(|place| (place, &self.entries[list.entries[place as usize] as usize]))
+            .collect();
+        let links = columns::row(heap, &mut self.columns, &entries, list.kind, family, list.responses)?;
+        heap.row(links)
+    }
+}

@@ -1,0 +1,144 @@
+//! Every rule of the policy with its counter slot, whether a device needs it or not.
+
+use std::collections::HashMap;
+
+use fw_common::Direction;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::numbering::{Renumbering, identity};
+use super::{CompileError, RuleInfo, RuleKind};
+use crate::model::{AclChoice, AclEntry, Action, GroupRule, NetworkAcl, Policy, Traffic};
+
+/// What AWS's default ACL is called in reports.
+const AWS_DEFAULT_NAME: &str = "default";
+/// What it is kept under: an ACL of the file may be called "default" too.
+const AWS_DEFAULT_KEY: &str = "\0aws";
+
+/// The key of the ACL that a subnet has.
+pub(super) fn acl_key(choice: &AclChoice) -> &str {
+    match choice {
+        AclChoice::Named(name) => name,
+        AclChoice::AwsDefault => AWS_DEFAULT_KEY,
+    }
+}
+
+/// AWS's default ACL: everything passes, by entries that can be counted.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/default-network-acl.html>
+pub(super) fn aws_default_acl() -> NetworkAcl {
+    let entry = |rule_number: u16, cidr: IpNet| AclEntry {
+        rule_number,
+        action: Action::Allow,
+        traffic: Traffic::All,
+        cidr,
+        id: rule_number.to_string(),
+        description: None,
+    };
+    let both = vec![entry(100, Ipv4Net::default().into()), entry(101, Ipv6Net::default().into())];
+    NetworkAcl { vpc: None, default: false, ingress: both.clone(), egress: both }
+}
+
+/// By name and direction: the list and the slots of what is in it.
+type Slots<'p, T> = HashMap<(&'p str, Direction), (&'p [T], Vec<u32>)>;
+
+/// The slots of the rules.
+pub(super) struct Rules<'p> {
+    /// In the order of the file, groups first.
+    pub(super) infos: Vec<RuleInfo>,
+    groups: Slots<'p, GroupRule>,
+    acls: Slots<'p, AclEntry>,
+}
+
+impl<'p> Rules<'p> {
+    pub(super) fn number(
+        policy: &'p Policy,
+        aws_default: &'p NetworkAcl,
+        numbers: &mut Renumbering,
+    ) -> Result<Self, CompileError> {
+        let mut rules = Self { infos: Vec::new(), groups: HashMap::new(), acls: HashMap::new() };
+        for (name, group) in &policy.security_groups {
+            for (direction, list) in
+                [(Direction::Ingress, group.ingress.as_slice()), (Direction::Egress, &group.egress)]
+            {
+                rules.number_group(name, direction, list, numbers)?;
+            }
+        }
+        let has_default = policy.subnets.values().any(|subnet| subnet.network_acl == AclChoice::AwsDefault);
+        let aws_default = has_default.then_some((AWS_DEFAULT_KEY, AWS_DEFAULT_NAME, aws_default));
+        let named = policy.network_acls.iter().map(|(name, acl)| (name.as_str(), name.as_str(), acl));
+        for (key, name, acl) in named.chain(aws_default) {
+            for (direction, list) in
+                [(Direction::Ingress, acl.ingress.as_slice()), (Direction::Egress, &acl.egress)]
+            {
+                rules.number_acl((key, name), direction, list, numbers)?;
+            }
+        }
+        Ok(rules)
+    }
+
+    /// The rules of a group in one direction with their slots.
+    pub(super) fn group(
+        &self,
+        name: &str,
+        direction: Direction,
+    ) -> impl Iterator<Item = (&'p GroupRule, u32)> {
+        let (list, slots) =
+            self.groups.get(&(name, direction)).map_or((&[][..], &[][..]), |(list, slots)| (*list, slots));
+        list.iter().zip(slots.to_vec())
+    }
+
+    /// The entries of an ACL in one direction with their slots, and the slot of the implicit last one.
+    pub(super) fn acl(&self, key: &str, direction: Direction) -> (Vec<(&'p AclEntry, u32)>, u32) {
+        let Some((list, slots)) = self.acls.get(&(key, direction)) else { return (Vec::new(), 0) };
+        let mut entries: Vec<_> = list.iter().zip(slots.iter().copied()).collect();
+        entries.sort_by_key(|(entry, _)| entry.rule_number);
+        (entries, slots.last().copied().unwrap_or(0))
+    }
+
+    fn number_group(
+        &mut self,
+        name: &'p str,
+        direction: Direction,
+        list: &'p [GroupRule],
+        numbers: &mut Renumbering,
+    ) -> Result<(), CompileError> {
+        let mut slots = Vec::with_capacity(list.len());
+        for rule in list {
+            let slot = numbers.slot(identity(RuleKind::SecurityGroup, name, direction, &rule.id))?;
+            slots.push(slot);
+            self.infos.push(RuleInfo {
+                slot,
+                kind: RuleKind::SecurityGroup,
+                id: name.to_owned(),
+                direction,
+                rule: rule.id.clone(),
+                description: rule.description.clone(),
+            });
+        }
+        self.groups.insert((name, direction), (list, slots));
+        Ok(())
+    }
+
+    /// With the slot of the implicit last entry behind those of the written ones.
+    fn number_acl(
+        &mut self,
+        (key, name): (&'p str, &str),
+        direction: Direction,
+        list: &'p [AclEntry],
+        numbers: &mut Renumbering,
+    ) -> Result<(), CompileError> {
+        let written = list.iter().map(|entry| {
+            let number = entry.rule_number.to_string();
+            (format!("{number} {}", entry.id), number, entry.description.clone())
+        });
+        let implicit = ("*".to_owned(), "*".to_owned(), None);
+        let mut slots = Vec::with_capacity(list.len() + 1);
+        for (content, rule, description) in written.chain([implicit]) {
+            let slot = numbers.slot(identity(RuleKind::NetworkAcl, key, direction, &content))?;
+            slots.push(slot);
+            let id = name.to_owned();
+            self.infos.push(RuleInfo { slot, kind: RuleKind::NetworkAcl, id, direction, rule, description });
+        }
+        self.acls.insert((key, direction), (list, slots));
+        Ok(())
+    }
+}

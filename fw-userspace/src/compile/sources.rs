@@ -1,0 +1,83 @@
+//! Which sets of addresses the generation tells apart.
+//!
+//! A prefix list, the members of a group and the inside of a subnet are one set each. CIDRs that rules name are
+//! put together by who names them: CIDRs that the very same rules name are one set, so that neither a rule with a
+//! million CIDRs nor a CIDR that stands in a million rules makes many sets.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+
+use super::classes::{Range, SetId};
+use super::entry::{Entry, EntryId};
+
+/// A set that has a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Named {
+    PrefixList(String),
+    Members(String),
+    Inside(String),
+}
+
+/// The sets that were asked for so far.
+#[derive(Default)]
+pub(super) struct Sources {
+    named: HashMap<Named, SetId>,
+    ranges: [Vec<Range>; 2],
+    uses: Vec<(IpNet, EntryId)>,
+    next: SetId,
+}
+
+impl Sources {
+    /// A named set; `nets` is asked for its CIDRs the first time.
+    pub(super) fn named<I>(&mut self, name: Named, nets: impl FnOnce() -> I) -> SetId
+    where
+        I: IntoIterator<Item = IpNet>,
+    {
+        if let Some(set) = self.named.get(&name) {
+            return *set;
+        }
+        let set = self.next;
+        self.next += 1;
+        self.named.insert(name, set);
+        for net in nets() {
+            self.put(&net, set);
+        }
+        set
+    }
+
+    /// An entry names these CIDRs.
+    pub(super) fn of_entry(&mut self, entry: EntryId, nets: impl IntoIterator<Item = IpNet>) {
+        self.uses.extend(nets.into_iter().map(|net| (net, entry)));
+    }
+
+    /// Tells every entry its sets; the CIDRs of both families with the sets that they make up.
+    pub(super) fn finish(mut self, entries: &mut [Entry]) -> [Vec<Range>; 2] {
+        let mut uses = std::mem::take(&mut self.uses);
+        uses.sort_unstable();
+        uses.dedup();
+        let mut sets: HashMap<Vec<EntryId>, SetId> = HashMap::new();
+        for same in uses.chunk_by(|a, b| a.0 == b.0) {
+            let users: Vec<EntryId> = same.iter().map(|(_, entry)| *entry).collect();
+            let set = match sets.get(&users) {
+                Some(set) => *set,
+                None => {
+                    let set = self.next;
+                    self.next += 1;
+                    for entry in &users {
+                        entries[*entry as usize].sets.push(set);
+                    }
+                    sets.insert(users, set);
+                    set
+                }
+            };
+            self.put(&same[0].0, set);
+        }
+        self.ranges
+    }
+
+    fn put(&mut self, net: &IpNet, set: SetId) {
+        let (family, range) = Range::of(net, set);
+        self.ranges[family].push(range);
+    }
+}

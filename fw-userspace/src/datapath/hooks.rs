@@ -1,0 +1,270 @@
+//! Attaching, detaching and verifying programs at the hooks of devices.
+
+use std::fs;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle, qdisc_add_clsact,
+};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
+use aya::util::KernelVersion;
+
+use super::devices::Device;
+use super::driver;
+use super::programs::{TC_RECEIVED, TC_SENT, XDP_RECEIVED, tc_program, xdp_program};
+use super::state::{Hook, Side, Via};
+use super::store::Store;
+use crate::error::{Error, Result};
+use crate::model::Mode;
+
+/// Ours among the filters of a clsact qdisc (below Linux 6.6): first in, and a handle that others hardly choose.
+const TC_PRIORITY: u16 = 1;
+const TC_HANDLE: TcHandle = TcHandle::new(0, 0xf3c1);
+
+/// Where the received side of a device is to be filtered, and why.
+pub(super) fn choose(device: &Device, mode: Mode) -> Result<(bool, String)> {
+    let held = |id: u32| format!("its XDP hook is taken by {}", program_name(id));
+    match (mode, device.xdp) {
+        (Mode::Tc, _) => Ok((false, "mode is tc".to_owned())),
+        (Mode::Xdp, Some(id)) => Err(Error::system(format!(
+            "cannot filter \"{}\" with mode xdp: {}; remove it or use mode auto, which takes TC",
+            device.name,
+            held(id)
+        ))),
+        (Mode::Xdp, None) if device.bare => Err(Error::system(format!(
+            "cannot filter \"{}\" with mode xdp: it has no link-layer header; use mode auto or tc",
+            device.name
+        ))),
+        (Mode::Xdp, None) => Ok((true, "mode is xdp".to_owned())),
+        (Mode::Auto, Some(id)) => Ok((false, held(id))),
+        (Mode::Auto, None) => Ok(match driver::suits_xdp(device) {
+            Ok(why) => (true, why),
+            Err(why) => (false, why),
+        }),
+    }
+}
+
+/// Attaches one side of a device and pins the link.
+pub(super) fn attach(store: &Store, hook: &Hook) -> Result<Via> {
+    let pin = store.link(hook);
+    // Left by a command that was killed between attaching and publishing.
+    let _ = fs::remove_file(&pin);
+    match (hook.via, hook.side) {
+        (Via::Xdp, _) => attach_xdp(store, hook, &pin),
+        (_, Side::Received) => attach_tc(store, hook, &pin, TC_RECEIVED),
+        (_, Side::Sent) => attach_tc(store, hook, &pin, TC_SENT),
+    }
+}
+
+fn attach_xdp(store: &Store, hook: &Hook, pin: &Path) -> Result<Via> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::system(format!(
+            "cannot attach XDP to \"{}\": {error}; use mode auto or tc for this device",
+            hook.device
+        ))
+    };
+    let mut program = xdp_program(store)?;
+    let id = program
+        .attach_to_if_index(hook.ifindex, XdpMode::Driver)
+        .map_err(|error| failed(&chain(&error)))?;
+    let link = program.take_link(id).map_err(|error| failed(&error))?;
+    // Where the kernel refuses a link aya falls back to netlink, which ends with us; dropping it detaches.
+    let link: FdLink = link.try_into().map_err(|_| failed(&"the driver takes no XDP link"))?;
+    link.pin(pin).map_err(|error| failed(&error))?;
+    Ok(Via::Xdp)
+}
+
+fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Via> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::system(format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()))
+    };
+    let mut program = tc_program(store, program)?;
+    if has_tcx() {
+        // First of all on the way in, last of all on the way out: nearest to the wire.
+        let order = match hook.side {
+            Side::Received => LinkOrder::first(),
+            Side::Sent => LinkOrder::last(),
+        };
+        let options = TcAttachOptions::TcxOrder(order);
+        let id = program
+            .attach_with_options(&hook.device, attach_type(hook.side), options)
+            .map_err(|error| failed(&chain(&error)))?;
+        let link = program.take_link(id).map_err(|error| failed(&error))?;
+        let link: FdLink = link.try_into().map_err(|_| failed(&"the kernel made no TCX link"))?;
+        link.pin(pin).map_err(|error| failed(&error))?;
+        return Ok(Via::Tcx);
+    }
+    // Whoever made a clsact qdisc keeps it: ours is not told from another's, so none is ever deleted.
+    let _ = qdisc_add_clsact(&hook.device);
+    let options = NlOptions { priority: TC_PRIORITY, handle: TC_HANDLE, classid: None };
+    let id = program
+        .attach_with_options(&hook.device, attach_type(hook.side), TcAttachOptions::Netlink(options))
+        .map_err(|error| failed(&chain(&error)))?;
+    let link = program.take_link(id).map_err(|error| failed(&error))?;
+    let via = Via::Tc {
+        priority: link.priority().map_err(|error| failed(&error))?,
+        handle: link.handle().map_err(|error| failed(&error))?.into(),
+    };
+    // A filter of a qdisc outlives its maker; dropping the link would remove it.
+    std::mem::forget(link);
+    Ok(via)
+}
+
+/// Puts the pinned programs in the place of those that a hook runs, with no packet in between.
+pub(super) fn replace(store: &Store, hook: &Hook) -> Result<()> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::system(format!("cannot replace the program at \"{}\": {error}", hook.device))
+    };
+    let pin = store.link(hook);
+    let name = match hook.side {
+        Side::Received => TC_RECEIVED,
+        Side::Sent => TC_SENT,
+    };
+    match hook.via {
+        Via::Xdp => {
+            let link: FdLink = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?.into();
+            let link: XdpLink = link.try_into().map_err(|_| failed(&"its pin is no XDP link"))?;
+            let mut program = xdp_program(store)?;
+            let id = program.attach_to_link(link).map_err(|error| failed(&chain(&error)))?;
+            // Still pinned: closing our descriptor changes nothing.
+            drop(program.take_link(id).map_err(|error| failed(&error))?);
+        }
+        Via::Tcx => {
+            let link: FdLink = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?.into();
+            let link: SchedClassifierLink = link.try_into().map_err(|_| failed(&"its pin is no TCX link"))?;
+            let mut program = tc_program(store, name)?;
+            let id = program.attach_to_link(link).map_err(|error| failed(&chain(&error)))?;
+            drop(program.take_link(id).map_err(|error| failed(&error))?);
+        }
+        Via::Tc { priority, handle } => {
+            let link = netlink_filter(hook, priority, handle).map_err(|error| failed(&error))?;
+            let mut program = tc_program(store, name)?;
+            let id = program.attach_to_link(link).map_err(|error| failed(&chain(&error)))?;
+            std::mem::forget(program.take_link(id).map_err(|error| failed(&error))?);
+        }
+    }
+    Ok(())
+}
+
+/// Ends filtering at one hook. A device that has gone took its hooks along.
+pub(super) fn detach(store: &Store, hook: &Hook) {
+    if let Via::Tc { priority, handle } = hook.via {
+        if let Ok(link) = netlink_filter(hook, priority, handle) {
+            drop(link);
+        }
+        return;
+    }
+    let _ = fs::remove_file(store.link(hook));
+}
+
+fn netlink_filter(hook: &Hook, priority: u16, handle: u32) -> std::io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(&hook.device, attach_type(hook.side), priority, handle.into(), None)
+}
+
+/// What the kernel says of a hook.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verified {
+    /// What is wrong; `None` if our program is there.
+    pub(super) problem: Option<String>,
+    /// Programs that see packets before ours.
+    pub(super) ahead: Vec<String>,
+}
+
+/// Asks the kernel whether a hook still runs our program.
+pub(super) fn verify(store: &Store, hook: &Hook, devices: &[Device]) -> Verified {
+    let Some(device) = devices.iter().find(|device| device.ifindex == hook.ifindex) else {
+        return Verified {
+            problem: Some(format!("the device \"{}\" (index {}) is gone", hook.device, hook.ifindex)),
+            ahead: Vec::new(),
+        };
+    };
+    let ours = match program_ids(store, hook) {
+        Ok(ours) => ours,
+        Err(error) => return Verified { problem: Some(error.to_string()), ahead: Vec::new() },
+    };
+    match hook.via {
+        Via::Xdp => {
+            let problem = match device.xdp {
+                Some(id) if id == ours => None,
+                Some(id) => Some(format!("the hook runs {} instead", program_name(id))),
+                None => Some("the hook is empty".to_owned()),
+            };
+            Verified { problem, ahead: Vec::new() }
+        }
+        Via::Tcx => verify_tcx(hook, device, ours),
+        Via::Tc { .. } => Verified::default(),
+    }
+}
+
+fn verify_tcx(hook: &Hook, device: &Device, ours: u32) -> Verified {
+    let programs = match SchedClassifier::query_tcx(&device.name, attach_type(hook.side)) {
+        Ok((_, programs)) => programs,
+        Err(error) => {
+            let problem = format!("the kernel does not list the hook: {}", chain(&error));
+            return Verified { problem: Some(problem), ahead: Vec::new() };
+        }
+    };
+    let Some(position) = programs.iter().position(|program| program.id() == ours) else {
+        return Verified { problem: Some("our program is not at the hook".to_owned()), ahead: Vec::new() };
+    };
+    let mut ahead: Vec<String> = programs.iter().take(position).map(describe).collect();
+    if hook.side == Side::Received {
+        ahead.extend(device.xdp.map(|id| format!("{} (XDP)", program_name(id))));
+    }
+    Verified { problem: None, ahead }
+}
+
+fn program_ids(store: &Store, hook: &Hook) -> Result<u32> {
+    let name = match (hook.via, hook.side) {
+        (Via::Xdp, _) => XDP_RECEIVED,
+        (_, Side::Received) => TC_RECEIVED,
+        (_, Side::Sent) => TC_SENT,
+    };
+    let path = store.programs().join(name);
+    let info = ProgramInfo::from_pin(&path)
+        .map_err(|error| Error::system(format!("the program \"{name}\" is not pinned any more: {error}")))?;
+    Ok(info.id())
+}
+
+/// A program as people know it.
+fn program_name(id: u32) -> String {
+    let found = aya::programs::loaded_programs()
+        .filter_map(std::result::Result::ok)
+        .find(|program| program.id() == id);
+    found.as_ref().map_or_else(|| format!("program {id}"), describe)
+}
+
+fn describe(program: &ProgramInfo) -> String {
+    match program.name_as_str() {
+        Some(name) if !name.is_empty() => format!("program {} \"{name}\"", program.id()),
+        _ => format!("program {}", program.id()),
+    }
+}
+
+/// Links of TC programs came with Linux 6.6.
+pub(super) fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+fn attach_type(side: Side) -> TcAttachType {
+    match side {
+        Side::Received => TcAttachType::Ingress,
+        Side::Sent => TcAttachType::Egress,
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &ProgramError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

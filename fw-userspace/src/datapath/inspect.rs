@@ -1,0 +1,299 @@
+//! The commands that only look.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use aya::maps::{HashMap, MapData};
+use fw_common::conntrack::Connection;
+use fw_common::verdict::{Counter, counter_index};
+use fw_common::{Direction, FlowKey, Reason, Verdict};
+
+use super::clock::monotonic_ns;
+use super::devices;
+use super::hooks::{self, Verified};
+use super::load::{Current, policy_of};
+use super::policy_array::{PolicyArray, map_error, open_map};
+use super::state::State;
+use super::store::Store;
+use super::{install, open_loaded};
+use crate::compile::RuleKind;
+use crate::error::{Error, Result};
+use crate::model::{AclChoice, Faces, Policy};
+use crate::report::{
+    EthertypeStatus, HookReport, InterfaceStatus, LoadReport, PendingDevice, ReasonStats, RuleStats, Stats, Status,
+    TableStatus,
+};
+
+/// The file that was loaded, byte for byte.
+pub fn source(bpffs: &Path) -> Result<Vec<u8>> {
+    let (_, current) = loaded(bpffs)?;
+    Ok(current.state.source.into_bytes())
+}
+
+/// What is in force, with every hook verified against the kernel.
+pub fn status(bpffs: &Path) -> Result<Status> {
+    let (store, current) = loaded(bpffs)?;
+    let state = &current.state;
+    let policy = policy_of(state)?;
+    let now_ns = monotonic_ns();
+    let deadline_ns = current.live.root.deadline_ns;
+    let reverted = deadline_ns != 0 && now_ns >= deadline_ns;
+    let waits = deadline_ns != 0 && !reverted;
+    let hooks = hook_reports(&store, state)?;
+    let healthy = hooks.iter().all(|hook| hook.attached);
+    let nothing_in_force = reverted && current.live.root.previous == 0;
+    Ok(Status {
+        bpffs: bpffs.display().to_string(),
+        generation: state.generation,
+        loaded_at: state.loaded_at,
+        confirm_within_s: waits.then(|| (deadline_ns - now_ns) / 1_000_000_000),
+        reverted,
+        pending: pending(state),
+        interfaces: interfaces(&policy, state),
+        rules: state.rules.len(),
+        tables: tables(&store, &policy)?,
+        ethertypes: ethertypes(&store, state)?,
+        healthy: healthy && !nothing_in_force,
+        hooks,
+    })
+}
+
+/// Counters.
+pub fn stats(bpffs: &Path) -> Result<Stats> {
+    let (store, current) = loaded(bpffs)?;
+    let state = &current.state;
+    let counters = install::counters(&store.maps().join("COUNTERS"))?;
+    let mut reasons = Vec::new();
+    let unknown = (0u32, "-".to_owned(), String::new());
+    for (zone, name, _) in std::iter::once(&unknown).chain(&state.zones) {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            for (would_deny, reason) in [false, true].iter().flat_map(|w| Reason::ALL.iter().map(move |r| (*w, *r))) {
+                let index = counter_index(*zone, direction, would_deny, reason);
+                let total = sum(&counters, index)?;
+                if total.packets == 0 {
+                    continue;
+                }
+                let verdict = match (reason.verdict(), would_deny) {
+                    (Verdict::Pass, _) => "allow",
+                    (Verdict::Drop, false) => "deny",
+                    (Verdict::Drop, true) => "would_deny",
+                };
+                reasons.push(ReasonStats {
+                    interface: name.clone(),
+                    direction: direction_name(direction),
+                    verdict,
+                    layer: reason.layer().name(),
+                    reason: reason.name(),
+                    packets: total.packets,
+                    bytes: total.bytes,
+                });
+            }
+        }
+    }
+    let counters = install::counters(&store.maps().join("RULES"))?;
+    let mut rules = Vec::new();
+    for rule in &state.rules {
+        let total = sum(&counters, rule.slot)?;
+        rules.push(RuleStats {
+            kind: match rule.kind {
+                RuleKind::SecurityGroup => "security_group",
+                RuleKind::NetworkAcl => "network_acl",
+            },
+            id: rule.id.clone(),
+            direction: direction_name(rule.direction),
+            rule: rule.rule.clone(),
+            description: rule.description.clone(),
+            packets: total.packets,
+            bytes: total.bytes,
+        });
+    }
+    Ok(Stats { generation: state.generation, reasons, rules })
+}
+
+fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
+    let store = open_loaded(bpffs)?;
+    let current = Current::read(&store)?
+        .ok_or_else(|| Error::system("nothing is loaded; load a rules file with `fwctl load FILE`"))?;
+    Ok((store, current))
+}
+
+/// The report of a load, hooks verified.
+pub(super) fn load_report(store: &Store, state: &State) -> Result<LoadReport> {
+    let mut report = report_of(state, &hook_reports(store, state)?);
+    report.memory_bytes = install::memory_bytes(store);
+    Ok(report)
+}
+
+/// The report of a load with these hooks, or, where there are none, with the planned ones.
+pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
+    let planned = || state.hooks.iter().map(|hook| hook_report(hook, Verified::default())).collect();
+    LoadReport {
+        generation: state.generation,
+        hooks: if hooks.is_empty() { planned() } else { hooks.to_vec() },
+        pending: pending(state),
+        detached: Vec::new(),
+        rules: state.rules.len(),
+        policy_bytes: 0,
+        memory_bytes: 0,
+        compile_ms: 0.0,
+        total_ms: 0.0,
+        confirm_within_s: None,
+        adopt_s: 0,
+        notes: Vec::new(),
+    }
+}
+
+fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
+    let devices = devices::list()?;
+    Ok(state.hooks.iter().map(|hook| hook_report(hook, hooks::verify(store, hook, &devices))).collect())
+}
+
+fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {
+    HookReport {
+        interface: hook.interface.clone(),
+        kind: kind_name(&hook.kind),
+        device: hook.device.clone(),
+        ifindex: hook.ifindex,
+        side: hook.side.name(),
+        hook: hook.via.name(),
+        why: hook.why.clone(),
+        attached: verified.problem.is_none(),
+        problem: verified.problem,
+        ahead: verified.ahead,
+    }
+}
+
+fn pending(state: &State) -> Vec<PendingDevice> {
+    let of = |(interface, device): &(String, String)| PendingDevice {
+        interface: interface.clone(),
+        device: device.clone(),
+    };
+    state.pending.iter().map(of).collect()
+}
+
+fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
+    let mut list = Vec::new();
+    for (_, name, kind) in &state.zones {
+        let bound: Vec<_> = state.bindings.iter().filter(|binding| binding.carries.name() == name).collect();
+        let devices = bound.iter().map(|binding| binding.device.clone()).collect();
+        let acl = |subnet: &str| match &policy.subnets.get(subnet)?.network_acl {
+            AclChoice::Named(name) => Some(name.clone()),
+            AclChoice::AwsDefault => Some("default".to_owned()),
+        };
+        if kind == "subnet" {
+            let leg = policy.subnets.get(name).and_then(|subnet| subnet.leg.as_ref());
+            list.push(InterfaceStatus {
+                interface: name.clone(),
+                kind: "subnet",
+                devices,
+                faces: leg.map_or("instance", |leg| faces_name(leg.faces)),
+                enforce: true,
+                addresses: Vec::new(),
+                security_groups: Vec::new(),
+                network_acl: acl(name),
+            });
+        } else if let Some(interface) = policy.interfaces.get(name) {
+            let own = interface.addresses.iter();
+            let addresses: Vec<_> = if interface.addresses.is_empty() {
+                bound.iter().flat_map(|binding| &binding.addresses).map(ToString::to_string).collect()
+            } else {
+                own.map(ToString::to_string).collect()
+            };
+            list.push(InterfaceStatus {
+                interface: name.clone(),
+                kind: "interface",
+                devices,
+                faces: interface.attachment.as_ref().map_or("network", |attachment| faces_name(attachment.faces)),
+                enforce: interface.enforce,
+                addresses,
+                security_groups: interface.security_groups.clone(),
+                network_acl: interface.subnet.as_deref().and_then(acl),
+            });
+        }
+    }
+    list
+}
+
+fn tables(store: &Store, policy: &Policy) -> Result<Vec<TableStatus>> {
+    let sizes = install::sizes(store)?;
+    let now_ns = monotonic_ns();
+    let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
+    let lines = array.live()?.map_or(0, |live| {
+        let before = array.at(live.root.previous).map_or(0, |extent| extent.root.lines);
+        live.root.lines + before
+    });
+    let _ = policy;
+    Ok(vec![
+        TableStatus {
+            table: "connections",
+            used: live_connections(store, "CONNECTIONS", now_ns)?,
+            capacity: sizes.connections.into(),
+        },
+        TableStatus {
+            table: "half_open",
+            used: live_connections(store, "HALF_OPEN", now_ns)?,
+            capacity: super::programs::half_open(sizes.connections).into(),
+        },
+        TableStatus { table: "policy_lines", used: lines.into(), capacity: array.capacity().into() },
+    ])
+}
+
+fn live_connections(store: &Store, name: &'static str, now_ns: u64) -> Result<u64> {
+    let map: HashMap<MapData, FlowKey, Connection> =
+        open_map(&store.maps().join(name))?.try_into().map_err(|error| map_error(name, &error))?;
+    // Entries come and go while we walk: one that went is no error.
+    Ok(map.iter().flatten().filter(|(_, connection)| !connection.is_expired(now_ns)).count() as u64)
+}
+
+fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {
+    let map: HashMap<MapData, u32, u64> = open_map(&store.maps().join("ETHERTYPES"))?
+        .try_into()
+        .map_err(|error| map_error("ETHERTYPES", &error))?;
+    let names: BTreeMap<u32, &str> = state.zones.iter().map(|(zone, name, _)| (*zone, name.as_str())).collect();
+    let mut list: Vec<(u32, u64)> = map.iter().flatten().collect();
+    list.sort_unstable();
+    Ok(list
+        .into_iter()
+        .map(|(key, frames)| EthertypeStatus {
+            interface: names.get(&(key >> 16)).map_or_else(|| "-".to_owned(), |name| (*name).to_owned()),
+            ethertype: format!("0x{:04x}", key & 0xffff),
+            frames,
+        })
+        .collect())
+}
+
+fn sum(counters: &aya::maps::PerCpuArray<MapData, Counter>, index: u32) -> Result<Counter> {
+    if index >= counters.len() {
+        return Ok(Counter::default());
+    }
+    let values = counters.get(&index, 0).map_err(|error| map_error("COUNTERS", &error))?;
+    Ok(values.iter().fold(Counter::default(), |total, value| Counter {
+        packets: total.packets + value.packets,
+        bytes: total.bytes + value.bytes,
+    }))
+}
+
+/// The inode of the network namespace that we are in.
+pub(super) fn netns() -> u64 {
+    // Of the thread: a caller may have entered a namespace with one thread only.
+    std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
+}
+
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+fn faces_name(faces: Faces) -> &'static str {
+    match faces {
+        Faces::Network => "network",
+        Faces::Instance => "instance",
+    }
+}
+
+fn kind_name(kind: &str) -> &'static str {
+    if kind == "subnet" { "subnet" } else { "interface" }
+}

@@ -1,0 +1,152 @@
+//! Bringing maps and programs into the kernel, and replacing them by larger or newer ones under traffic.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use aya::maps::{MapData, MapInfo, PerCpuArray, PerCpuValues};
+use aya::util::nr_cpus;
+use fw_common::verdict::Counter;
+
+use super::hooks;
+use super::policy_array::{PolicyArray, map_error, open_map};
+use super::programs::{self, MAPS, Sizes};
+use super::state::State;
+use super::store::Store;
+use crate::error::{Error, Result};
+
+/// Makes sure that the pinned maps hold `need` and that the pinned programs are of this build. Programs that run are
+/// replaced in place; all of them, old and new, follow the same live word meanwhile.
+pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&State>) -> Result<Sizes> {
+    let Some(state) = current else {
+        let mut object = programs::load_object(need, &pins(store, &[]))?;
+        programs::pin_programs(&mut object, store)?;
+        return Ok(*need);
+    };
+    let present = sizes(store)?;
+    let sizes = Sizes {
+        policy_lines: present.policy_lines.max(need.policy_lines),
+        rule_slots: present.rule_slots.max(need.rule_slots),
+        zone_slots: present.zone_slots.max(need.zone_slots),
+        // Live connections stay where they are; see the note that `load` gives.
+        connections: present.connections,
+    };
+    let grown: Vec<&'static str> = sizes
+        .entries()
+        .iter()
+        .zip(present.entries())
+        .filter(|(new, old)| new.1 > old.1)
+        .map(|(new, _)| new.0)
+        .collect();
+    if grown.is_empty() && state.object == programs::object_id() {
+        return Ok(sizes);
+    }
+    replace(store, &sizes, &grown, state)?;
+    Ok(sizes)
+}
+
+fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], state: &State) -> Result<()> {
+    let directory = store.grown();
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory)
+        .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", directory.display())))?;
+    let mut object = programs::load_object(sizes, &pins(store, grown))?;
+    for name in grown {
+        let (old, new) = (store.maps().join(name), directory.join(name));
+        match *name {
+            "POLICY" => {
+                let live = store.maps().join("LIVE");
+                let old = PolicyArray::open(&old, &live)?;
+                PolicyArray::open(&new, &live)?.copy_from(&old);
+            }
+            _ => copy_counters(&old, &new)?,
+        }
+    }
+    programs::pin_programs(&mut object, store)?;
+    for hook in &state.hooks {
+        // A device that has gone needs no new program.
+        if let Err(error) = hooks::replace(store, hook) {
+            if store.link(hook).exists() {
+                return Err(error);
+            }
+        }
+    }
+    for name in grown {
+        let (old, new) = (store.maps().join(name), directory.join(name));
+        fs::rename(&new, &old)
+            .map_err(|error| Error::system(format!("cannot replace the map \"{name}\": {error}")))?;
+    }
+    let _ = fs::remove_dir(&directory);
+    Ok(())
+}
+
+/// Where each map is or will be pinned.
+fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, PathBuf> {
+    MAPS.iter()
+        .map(|(name, _)| {
+            let directory = if grown.contains(name) { store.grown() } else { store.maps() };
+            (*name, directory.join(name))
+        })
+        .collect()
+}
+
+/// The sizes of what is pinned, which must have the shape that this build knows.
+pub(super) fn sizes(store: &Store) -> Result<Sizes> {
+    let mut entries = BTreeMap::new();
+    for (name, value_size) in MAPS {
+        let info = MapInfo::from_pin(store.maps().join(name)).map_err(|error| map_error(name, &error))?;
+        if info.value_size() as usize != value_size {
+            let found = info.value_size();
+            return Err(map_error(name, &format!("its values have {found} bytes, {value_size} were expected")));
+        }
+        entries.insert(name, info.max_entries());
+    }
+    let of = |name: &str| entries.get(name).copied().unwrap_or(0);
+    Ok(Sizes {
+        policy_lines: of("POLICY"),
+        rule_slots: of("RULES"),
+        zone_slots: of("COUNTERS") / fw_common::REASON_SLOTS_PER_ZONE,
+        connections: of("CONNECTIONS"),
+    })
+}
+
+fn copy_counters(old: &std::path::Path, new: &std::path::Path) -> Result<()> {
+    let old = counters(old)?;
+    let mut new = counters(new)?;
+    for index in 0..old.len() {
+        let values = old.get(&index, 0).map_err(|error| map_error("RULES", &error))?;
+        if values.iter().any(|value| value.packets != 0) {
+            new.set(index, values, 0).map_err(|error| map_error("RULES", &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the counters of these rules to zero: their slots belonged to others.
+pub(super) fn clear_rules(store: &Store, slots: &[u32]) -> Result<()> {
+    let mut rules = counters(&store.maps().join("RULES"))?;
+    let cpus = nr_cpus().map_err(|(what, error)| Error::system(format!("cannot read {what}: {error}")))?;
+    for slot in slots {
+        let zeroes = PerCpuValues::try_from(vec![Counter::default(); cpus])
+            .map_err(|error| map_error("RULES", &error))?;
+        rules.set(*slot, zeroes, 0).map_err(|error| map_error("RULES", &error))?;
+    }
+    Ok(())
+}
+
+/// A pinned map of counters.
+pub(super) fn counters(path: &std::path::Path) -> Result<PerCpuArray<MapData, Counter>> {
+    open_map(path)?.try_into().map_err(|error| map_error(&path.display().to_string(), &error))
+}
+
+/// What all maps take, by the kernel's own account.
+pub(super) fn memory_bytes(store: &Store) -> u64 {
+    MAPS.iter().filter_map(|(name, _)| map_memory(&store.maps().join(name))).sum()
+}
+
+fn map_memory(pin: &std::path::Path) -> Option<u64> {
+    use std::os::fd::{AsFd, AsRawFd};
+    let map = MapData::from_pin(pin).ok()?;
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd())).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok())
+}

@@ -1,0 +1,60 @@
+//! One command at a time may change what is pinned under a directory.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Holds the lock until dropped, or until the process ends in whatever way.
+pub(super) struct Lock(#[allow(dead_code, reason = "its drop releases the lock")] File);
+
+impl Lock {
+    /// Waits up to ten seconds for `flock` on the directory itself.
+    pub(super) fn take(directory: &Path) -> Result<Self> {
+        let file = File::open(directory)
+            .map_err(|error| Error::system(format!("cannot open \"{}\": {error}", directory.display())))?;
+        let start = Instant::now();
+        loop {
+            // SAFETY: the descriptor is open; flock touches no memory of ours.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Ok(Self(file));
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(Error::system(format!(
+                    "another fwctl command is changing \"{}\": {}; try again when it is done",
+                    directory.display(),
+                    holder(&file)
+                )));
+            }
+            sleep(PAUSE);
+        }
+    }
+}
+
+/// Who holds it, by `/proc/locks`.
+fn holder(file: &File) -> String {
+    let inode = file.metadata().map(|metadata| metadata.ino()).unwrap_or(0);
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let suffix = format!(":{inode}");
+    let pid = locks.lines().filter(|line| !line.contains("->")).find_map(|line| {
+        let mut words = line.split_whitespace();
+        let kind = words.nth(1)?;
+        let pid = words.nth(2)?;
+        let place = words.next()?;
+        (kind == "FLOCK" && place.ends_with(&suffix)).then(|| pid.to_owned())
+    });
+    match pid {
+        Some(pid) => {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            format!("process {pid} ({})", name.trim())
+        }
+        None => "held by a process that cannot be named".to_owned(),
+    }
+}

@@ -1,0 +1,159 @@
+//! Which devices carry what, and where they are to be filtered: the rules meet the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::devices::Device;
+use super::hooks;
+use super::state::{Hook, Side, State, Via};
+use crate::compile::{Binding, Carries};
+use crate::error::{Error, Result};
+use crate::model::{Attachment, Mode, Policy};
+
+/// What a rule set means on this host.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) bindings: Vec<Binding>,
+    pub(super) hooks: Vec<Hook>,
+    /// (interface or subnet, device as named).
+    pub(super) pending: Vec<(String, String)>,
+    pub(super) notes: Vec<String>,
+}
+
+/// What the user said about devices besides the rules.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Devices {
+    /// Given to an interface.
+    pub(super) given: BTreeMap<String, String>,
+    /// Taken away.
+    pub(super) taken: BTreeSet<String>,
+}
+
+/// When mid-stream TCP stops being adopted, by what a device carries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Adoption {
+    /// For devices that are filtered from now on.
+    pub(super) new_until_ns: u64,
+    /// For devices that already are, if an open rule was removed or narrowed.
+    pub(super) all_until_ns: u64,
+}
+
+/// Resolves the devices of a policy.
+pub(super) fn make(
+    policy: &Policy,
+    devices: &[Device],
+    said: &Devices,
+    current: Option<&State>,
+    adoption: Adoption,
+) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let interfaces = policy.interfaces.iter().filter_map(|(name, interface)| {
+        Some((Carries::Interface(name.clone()), interface.attachment.as_ref()?))
+    });
+    let legs = policy
+        .subnets
+        .iter()
+        .filter_map(|(name, subnet)| Some((Carries::Leg(name.clone()), subnet.leg.as_ref()?)));
+    for (carries, attachment) in interfaces.chain(legs) {
+        let meant: Vec<&Device> = devices
+            .iter()
+            .filter(|device| !said.taken.contains(&device.name))
+            .filter(|device| match said.given.get(&device.name) {
+                Some(interface) => *interface == carries.name(),
+                None => device.is_meant_by(&attachment.device),
+            })
+            .collect();
+        if meant.is_empty() {
+            plan.pending.push((carries.name().to_owned(), attachment.device.to_string()));
+        }
+        for device in meant {
+            if let Some(other) = plan.bindings.iter().find(|binding| binding.ifindex == device.ifindex) {
+                return Err(Error::input(format!(
+                    "the device \"{}\" is meant by both \"{}\" and \"{}\"; name it for one of them only",
+                    device.name,
+                    other.carries.name(),
+                    carries.name()
+                )));
+            }
+            plan.add(device, &carries, attachment, current, adoption)?;
+        }
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    fn add(
+        &mut self,
+        device: &Device,
+        carries: &Carries,
+        attachment: &Attachment,
+        current: Option<&State>,
+        adoption: Adoption,
+    ) -> Result<()> {
+        let is_same = |binding: &&Binding| binding.ifindex == device.ifindex && binding.device == device.name;
+        let before = current.and_then(|state| state.bindings.iter().find(is_same));
+        let adopt_until_ns = match before {
+            Some(binding) => binding.adopt_until_ns.max(adoption.all_until_ns),
+            None => adoption.new_until_ns,
+        };
+        self.bindings.push(Binding {
+            ifindex: device.ifindex,
+            device: device.name.clone(),
+            carries: carries.clone(),
+            bare: device.bare,
+            bridge_port: device.bridge_port,
+            addresses: device.addresses.clone(),
+            adopt_until_ns,
+        });
+        let received = current.and_then(|state| hook_of(state, device, Side::Received));
+        let (via, why) = match received.filter(|hook| suits(hook.via, attachment.mode)) {
+            Some(hook) => (hook.via, hook.why.clone()),
+            None => self.choose(device, attachment.mode)?,
+        };
+        self.hooks.push(hook(device, carries, Side::Received, via, why));
+        let sent = current.and_then(|state| hook_of(state, device, Side::Sent));
+        let via = sent.map_or_else(tc, |hook| hook.via);
+        self.hooks.push(hook(device, carries, Side::Sent, via, "the sent side is always TC".to_owned()));
+        Ok(())
+    }
+
+    fn choose(&mut self, device: &Device, mode: Mode) -> Result<(Via, String)> {
+        let (xdp, why) = hooks::choose(device, mode)?;
+        if !xdp && mode == Mode::Auto && device.xdp.is_some() {
+            self.notes.push(format!("\"{}\" is filtered by TC: {why}", device.name));
+        }
+        Ok((if xdp { Via::Xdp } else { tc() }, why))
+    }
+}
+
+/// TC as this kernel has it; a filter's priority and handle are known once it is attached.
+fn tc() -> Via {
+    if hooks::has_tcx() { Via::Tcx } else { Via::Tc { priority: 0, handle: 0 } }
+}
+
+fn hook(device: &Device, carries: &Carries, side: Side, via: Via, why: String) -> Hook {
+    Hook {
+        interface: carries.name().to_owned(),
+        kind: carries.kind().to_owned(),
+        device: device.name.clone(),
+        ifindex: device.ifindex,
+        side,
+        via,
+        why,
+    }
+}
+
+fn hook_of<'a>(state: &'a State, device: &Device, side: Side) -> Option<&'a Hook> {
+    state
+        .hooks
+        .iter()
+        .find(|hook| hook.ifindex == device.ifindex && hook.device == device.name && hook.side == side)
+}
+
+/// A hook stays where it is unless the rules now ask for another.
+fn suits(via: Via, mode: Mode) -> bool {
+    match mode {
+        Mode::Auto => true,
+        Mode::Xdp => via == Via::Xdp,
+        Mode::Tc => via != Via::Xdp,
+    }
+}

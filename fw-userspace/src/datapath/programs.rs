@@ -1,0 +1,169 @@
+//! The object that is embedded in this binary, brought into the kernel.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya_obj::programs::XdpAttachType;
+use fw_common::conntrack::Connection;
+use fw_common::fragment::Datagram;
+use fw_common::layout::Line;
+use fw_common::verdict::Counter;
+use fw_common::{FlowKey, REASON_SLOTS_PER_ZONE};
+
+use super::store::Store;
+use crate::error::{Error, Result};
+
+/// `fw-ebpf`, built by this crate's build script.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-ebpf.o"));
+
+/// Its programs.
+pub const PROGRAMS: [&str; 3] = [XDP_RECEIVED, TC_RECEIVED, TC_SENT];
+pub(super) const XDP_RECEIVED: &str = "xdp_received";
+pub(super) const TC_RECEIVED: &str = "tc_received";
+pub(super) const TC_SENT: &str = "tc_sent";
+
+/// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. SCRATCH is not pinned: it
+/// means nothing between packets, and another build may need more of it.
+pub(super) const MAPS: [(&str, usize); 9] = [
+    ("LIVE", size_of::<u32>()),
+    ("POLICY", size_of::<Line>()),
+    ("CONNECTIONS", size_of::<Connection>()),
+    ("HALF_OPEN", size_of::<Connection>()),
+    ("EXPIRY", size_of::<FlowKey>()),
+    ("DATAGRAMS", size_of::<Datagram>()),
+    ("ETHERTYPES", size_of::<u64>()),
+    ("COUNTERS", size_of::<Counter>()),
+    ("RULES", size_of::<Counter>()),
+];
+
+/// How large the maps are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    pub(super) policy_lines: u32,
+    pub(super) rule_slots: u32,
+    pub(super) zone_slots: u32,
+    pub(super) connections: u32,
+}
+
+impl Sizes {
+    /// For a rule set that needs this much, with room for the next ones: three generations at a time.
+    pub(super) fn for_need(lines: u32, rule_slots: u32, zone_slots: u32, connections: u32) -> Self {
+        Self {
+            policy_lines: lines.saturating_mul(4).max(4096).next_power_of_two(),
+            rule_slots: rule_slots.saturating_mul(2).max(2048).next_power_of_two(),
+            zone_slots: zone_slots.saturating_mul(2).max(16).next_power_of_two(),
+            connections,
+        }
+    }
+
+    /// Maps and their number of entries.
+    pub(super) fn entries(&self) -> [(&'static str, u32); 6] {
+        [
+            ("POLICY", self.policy_lines),
+            ("RULES", self.rule_slots),
+            ("COUNTERS", self.zone_slots.saturating_mul(REASON_SLOTS_PER_ZONE)),
+            ("CONNECTIONS", self.connections),
+            ("HALF_OPEN", half_open(self.connections)),
+            ("EXPIRY", expiry(self.connections)),
+        ]
+    }
+}
+
+/// Budget of flows seen in one direction only: min(65536, a quarter).
+pub(super) fn half_open(connections: u32) -> u32 {
+    (connections / 4).min(65_536)
+}
+
+fn expiry(connections: u32) -> u32 {
+    connections.saturating_mul(2).next_power_of_two()
+}
+
+/// Identifies the object, so that another build replaces the programs.
+pub(super) fn object_id() -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for byte in OBJECT {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}
+
+/// Loads the object. Each map is the one pinned at its path in `pins`, or is made there.
+pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path::PathBuf>) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for (name, entries) in sizes.entries() {
+        loader.map_max_entries(name, entries);
+    }
+    for (name, path) in pins {
+        loader.map_pin_path(name, path.as_path());
+    }
+    let mask = expiry(sizes.connections) - 1;
+    loader.override_global("EXPIRY_MASK", &mask, true);
+    let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
+    for name in PROGRAMS {
+        let program = object
+            .program_mut(name)
+            .ok_or_else(|| Error::system(format!("this fwctl was built without the program \"{name}\"")))?;
+        match program {
+            Program::Xdp(program) => program.load(),
+            Program::SchedClassifier(program) => program.load(),
+            _ => Ok(()),
+        }
+        .map_err(|error| verifier_error(name, &error))?;
+    }
+    Ok(object)
+}
+
+/// Pins the programs of a loaded object, replacing those pinned before.
+pub(super) fn pin_programs(object: &mut Ebpf, store: &Store) -> Result<()> {
+    for name in PROGRAMS {
+        let path = store.programs().join(name);
+        let _ = std::fs::remove_file(&path);
+        let Some(program) = object.program_mut(name) else { continue };
+        program
+            .pin(&path)
+            .map_err(|error| Error::system(format!("cannot pin the program \"{name}\": {error}")))?;
+    }
+    Ok(())
+}
+
+/// The pinned program for a received side at XDP.
+pub(super) fn xdp_program(store: &Store) -> Result<Xdp> {
+    let path = store.programs().join(XDP_RECEIVED);
+    Xdp::from_pin(&path, XdpAttachType::Interface).map_err(|error| pin_error(&path, &error))
+}
+
+/// The pinned program for a side at TC.
+pub(super) fn tc_program(store: &Store, name: &str) -> Result<SchedClassifier> {
+    let path = store.programs().join(name);
+    SchedClassifier::from_pin(&path).map_err(|error| pin_error(&path, &error))
+}
+
+fn pin_error(path: &Path, error: &ProgramError) -> Error {
+    Error::system(format!(
+        "the pinned program \"{}\" cannot be used: {error}; `fwctl unload --force` removes everything",
+        path.display()
+    ))
+}
+
+fn load_error(error: &EbpfError) -> Error {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    Error::system(format!("the kernel does not take the maps of fwctl: {text}"))
+}
+
+/// The last lines of a verifier's log say what it refused.
+fn verifier_error(name: &str, error: &ProgramError) -> Error {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return Error::system(format!("the kernel does not take the program \"{name}\": {error}"));
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.iter().rev().take(3).rev().copied().collect::<Vec<_>>().join("; ");
+    Error::system(format!("the kernel does not take the program \"{name}\": {io_error}: {last}"))
+}

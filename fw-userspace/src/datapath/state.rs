@@ -1,0 +1,106 @@
+//! What was loaded, as it is remembered beside the maps: enough for any later process to name rules, to verify
+//! hooks and to load again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{Binding, Numbering, RuleInfo};
+
+/// One generation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct State {
+    /// Its number.
+    pub generation: u32,
+    /// Seconds since the epoch.
+    pub loaded_at: u64,
+    /// The rules file, byte for byte.
+    pub source: String,
+    /// Which devices carried what.
+    pub bindings: Vec<Binding>,
+    /// Where our programs are.
+    pub hooks: Vec<Hook>,
+    /// Devices that were named and did not exist: (interface or subnet, device).
+    pub pending: Vec<(String, String)>,
+    /// Rules with their counter slots, in the order of the file.
+    pub rules: Vec<RuleInfo>,
+    /// Zone number, name, `interface` or `subnet`.
+    pub zones: Vec<(u32, String, String)>,
+    /// Numbers for the next generation to go on with.
+    pub numbering: Numbering,
+    /// Devices given to interfaces by `fwctl attach`.
+    pub given: BTreeMap<String, String>,
+    /// Devices taken away by `fwctl detach`.
+    pub taken: BTreeSet<String>,
+    /// Inode of the network namespace.
+    pub netns: u64,
+    /// What the object was built from: another object replaces the programs.
+    pub object: String,
+}
+
+/// One program at one hook.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Hook {
+    /// Interface or subnet.
+    pub interface: String,
+    /// `interface` or `subnet`.
+    pub kind: String,
+    /// Device.
+    pub device: String,
+    /// Its index.
+    pub ifindex: u32,
+    /// Received or sent.
+    pub side: Side,
+    /// How it is attached.
+    pub via: Via,
+    /// Why so.
+    pub why: String,
+}
+
+/// Which packets of the device.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// What it receives.
+    Received,
+    /// What the host sends through it.
+    Sent,
+}
+
+impl Side {
+    /// As printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Received => "received",
+            Self::Sent => "sent",
+        }
+    }
+}
+
+/// How a program is attached.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// Native XDP, a pinned link.
+    Xdp,
+    /// TCX, a pinned link (Linux 6.6).
+    Tcx,
+    /// A filter of the clsact qdisc, which cannot be pinned: known by its priority and handle.
+    Tc {
+        /// Priority.
+        priority: u16,
+        /// Handle.
+        handle: u32,
+    },
+}
+
+impl Via {
+    /// As printed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tcx => "tcx",
+            Self::Tc { .. } => "tc",
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The pin directory: where things are, and how state is written and read.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Array, Map, MapData};
+
+use super::state::{Hook, State};
+use crate::error::{Error, Result};
+
+/// Changes whenever a later fwctl could misread what an earlier one pinned.
+const SCHEMA: &str = "schema-1";
+
+/// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+
+/// State is stored in pieces of this size, which every kernel's array takes.
+const PIECE: usize = 4096;
+
+/// An open pin directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    bpffs: PathBuf,
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens what is pinned under `bpffs`; `None` if nothing is.
+    pub fn open(bpffs: &Path) -> Result<Option<Self>> {
+        let root = bpffs.join(SCHEMA);
+        if root.is_dir() {
+            return Ok(Some(Self { bpffs: bpffs.to_owned(), root }));
+        }
+        match other_schema(bpffs) {
+            Some(other) => Err(Error::system(format!(
+                "\"{}\" holds {other}, this fwctl reads {SCHEMA}; remove it with `fwctl unload --force` and load again",
+                bpffs.display()
+            ))),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the directory, mounting the BPF file system where it belongs if need be.
+    pub fn create(bpffs: &Path) -> Result<Self> {
+        if let Some(store) = Self::open(bpffs)? {
+            return Ok(store);
+        }
+        mount_if_missing(bpffs)?;
+        let root = bpffs.join(SCHEMA);
+        make_directory(bpffs)?;
+        if !is_bpffs(bpffs) {
+            let _ = fs::remove_dir(bpffs);
+            return Err(Error::system(format!(
+                "\"{}\" is not on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf` or name another \
+                 directory with --bpffs",
+                bpffs.display()
+            )));
+        }
+        let store = Self { bpffs: bpffs.to_owned(), root };
+        for directory in [store.root.clone(), store.maps(), store.programs(), store.links()] {
+            make_directory(&directory)?;
+        }
+        Ok(store)
+    }
+
+    /// The directory that the user named.
+    pub fn bpffs(&self) -> &Path {
+        &self.bpffs
+    }
+
+    /// Where maps are pinned.
+    pub fn maps(&self) -> PathBuf {
+        self.root.join("maps")
+    }
+
+    /// Where maps are pinned that will replace smaller ones.
+    pub(super) fn grown(&self) -> PathBuf {
+        self.root.join("maps-grown")
+    }
+
+    /// Where programs are pinned.
+    pub fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// Where links are pinned.
+    pub fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// The pin of one link. Names of devices may hold dots, which BPF file systems refuse.
+    pub(super) fn link(&self, hook: &Hook) -> PathBuf {
+        self.links().join(format!("{}-{}-{}", hook.ifindex, hook.side.name(), hook.via.name()))
+    }
+
+    fn state(&self, generation: u32) -> PathBuf {
+        self.root.join(format!("state-{generation}"))
+    }
+
+    /// Remembers a generation, before it is in force.
+    pub(super) fn write_state(&self, state: &State) -> Result<()> {
+        let text = serde_json::to_vec(state)
+            .map_err(|error| Error::system(format!("cannot write down what is loaded: {error}")))?;
+        let refused = |error: &dyn std::fmt::Display| {
+            Error::system(format!("the kernel does not take the {} bytes of state: {error}", text.len()))
+        };
+        let pieces = text.len().div_ceil(PIECE).max(1);
+        let mut blob = Array::<MapData, [u8; PIECE]>::create(pieces as u32, 0).map_err(|e| refused(&e))?;
+        for (index, chunk) in text.chunks(PIECE).enumerate() {
+            let mut piece = [b' '; PIECE];
+            piece[..chunk.len()].copy_from_slice(chunk);
+            blob.set(index as u32, piece, 0).map_err(|e| refused(&e))?;
+        }
+        let path = self.state(state.generation);
+        let _ = fs::remove_file(&path);
+        blob.pin(&path).map_err(|e| refused(&e))
+    }
+
+    /// What was remembered of a generation; `None` if it is no longer kept.
+    pub fn read_state(&self, generation: u32) -> Result<Option<State>> {
+        let path = self.state(generation);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let damaged = |error: &dyn std::fmt::Display| {
+            Error::system(format!(
+                "the state in \"{}\" cannot be read: {error}; remove everything with `fwctl unload --force`",
+                path.display()
+            ))
+        };
+        let data = MapData::from_pin(&path).map_err(|e| damaged(&e))?;
+        let map = Map::from_map_data(data).map_err(|e| damaged(&e))?;
+        let blob = Array::<MapData, [u8; PIECE]>::try_from(map).map_err(|e| damaged(&e))?;
+        let mut text = Vec::new();
+        for piece in blob.iter() {
+            text.extend_from_slice(&piece.map_err(|e| damaged(&e))?);
+        }
+        serde_json::from_slice(text.trim_ascii_end()).map(Some).map_err(|e| damaged(&e))
+    }
+
+    /// Forgets all generations but these.
+    pub(super) fn keep_states(&self, kept: &[u32]) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let generation = name.to_str().and_then(|name| name.strip_prefix("state-")?.parse::<u32>().ok());
+            if generation.is_some_and(|generation| !kept.contains(&generation)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Removes every pin: links, so that hooks end, then the rest.
+    pub(super) fn remove(&self) -> Result<()> {
+        remove_tree(&self.links())?;
+        remove_tree(&self.root)?;
+        // Only if it is ours alone: others may have put something beside it, or it is the mount point.
+        let _ = fs::remove_dir(&self.bpffs);
+        Ok(())
+    }
+}
+
+/// Removes whatever any version of fwctl pinned under `bpffs`; says how much.
+pub(super) fn remove_everything(bpffs: &Path) -> Result<usize> {
+    let mut removed = 0;
+    let Ok(entries) = fs::read_dir(bpffs) else { return Ok(0) };
+    for entry in entries.flatten() {
+        if entry.file_name().as_bytes().starts_with(b"schema-") {
+            let _ = remove_tree(&entry.path().join("links"));
+            remove_tree(&entry.path())?;
+            removed += 1;
+        }
+    }
+    let _ = fs::remove_dir(bpffs);
+    Ok(removed)
+}
+
+fn other_schema(bpffs: &Path) -> Option<String> {
+    let entries = fs::read_dir(bpffs).ok()?;
+    let mut names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names.find(|name| name.starts_with("schema-"))
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path)
+        .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", path.display())))
+}
+
+fn remove_tree(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(Error::system(format!("cannot remove \"{}\": {error}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    let mut info = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: the path is a C string, and `info` has room for what the call writes.
+    if unsafe { libc::statfs(path.as_ptr(), info.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: the call succeeded, so all of `info` was written.
+    let info = unsafe { info.assume_init() };
+    info.f_type as i64 == BPF_FS_MAGIC
+}
+
+/// Systems without systemd may not have mounted it.
+fn mount_if_missing(bpffs: &Path) -> Result<()> {
+    let usual = Path::new("/sys/fs/bpf");
+    if !bpffs.starts_with(usual) || is_bpffs(usual) {
+        return Ok(());
+    }
+    if !usual.is_dir() {
+        return Err(Error::system(
+            "\"/sys/fs/bpf\" does not exist: this kernel is built without CONFIG_BPF_SYSCALL, or /sys is not mounted",
+        ));
+    }
+    // SAFETY: C strings and no data; the kernel copies them.
+    let failed = unsafe {
+        libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
+    };
+    if failed != 0 {
+        let error = std::io::Error::last_os_error();
+        return Err(Error::system(format!("cannot mount the BPF file system on \"/sys/fs/bpf\": {error}")));
+    }
+    Ok(())
+}

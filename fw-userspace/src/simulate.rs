@@ -1,0 +1,106 @@
+//! Judges packets by rules that are loaded nowhere: the compiled tables in memory, and the decision core itself.
+
+use fw_common::conntrack::{Class, Connection};
+use fw_common::memory::{MemoryTables, SliceFrame};
+use fw_common::{Decision, Direction, FlowKey, Hook, Scratch, Sighting, judge};
+
+use crate::compile::{
+    Binding, CompileError, Compiled, Numbering, RuleInfo, compile, open_rules_narrowed, pretend_bindings,
+};
+use crate::model::{Faces, Policy};
+
+/// A host in memory: rules, connections, a clock that moves when told.
+#[derive(Debug, Clone)]
+pub struct Simulation {
+    policy: Policy,
+    tables: MemoryTables,
+    compiled: Compiled,
+    bindings: Vec<Binding>,
+    generation: u32,
+}
+
+/// What came of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judged<'a> {
+    /// The core's decision.
+    pub decision: Decision,
+    /// The ACL entry that decided or let the packet on.
+    pub acl_rule: Option<&'a RuleInfo>,
+    /// The group rule that admitted it.
+    pub group_rule: Option<&'a RuleInfo>,
+}
+
+impl Simulation {
+    /// A host with these rules and no connection. Nothing is adopted: there is nothing older than the rules.
+    pub fn new(policy: Policy) -> Result<Self, CompileError> {
+        let bindings = pretend_bindings(&policy);
+        let compiled = compile(&policy, &bindings, Numbering::default(), 1)?;
+        let mut tables = MemoryTables::new(policy.settings.conntrack_max as usize);
+        tables.publish(&compiled.lines);
+        Ok(Self { policy, tables, compiled, bindings, generation: 1 })
+    }
+
+    /// The next generation; connections stay. Opens the adoption window that a load on a host would open.
+    pub fn load(&mut self, policy: Policy) -> Result<(), CompileError> {
+        let mut bindings = pretend_bindings(&policy);
+        if open_rules_narrowed(&self.policy, &policy) && policy.settings.adopt_seconds > 0 {
+            let window_ns = u64::from(policy.settings.adopt_seconds) * 1_000_000_000;
+            let until_ns = self.tables.now_ns.get().saturating_add(window_ns);
+            bindings.iter_mut().for_each(|binding| binding.adopt_until_ns = until_ns);
+        }
+        let generation = self.generation.wrapping_add(1);
+        let compiled = compile(&policy, &bindings, self.compiled.numbering.clone(), generation)?;
+        self.tables.max_connections = policy.settings.conntrack_max as usize;
+        self.tables.publish(&compiled.lines);
+        *self = Self { policy, tables: std::mem::take(&mut self.tables), compiled, bindings, generation };
+        Ok(())
+    }
+
+    /// Judges a frame at an interface, or at the leg of a subnet. `None` if neither has this name and a device.
+    pub fn judge(&self, at: &str, direction: Direction, frame: &[u8]) -> Option<Judged<'_>> {
+        let binding = self.bindings.iter().find(|binding| binding.carries.name() == at)?;
+        let attachment = match &binding.carries {
+            crate::compile::Carries::Interface(name) => &self.policy.interfaces.get(name)?.attachment,
+            crate::compile::Carries::Leg(name) => &self.policy.subnets.get(name)?.leg,
+        };
+        let received = match attachment.as_ref()?.faces {
+            Faces::Network => Direction::Ingress,
+            Faces::Instance => Direction::Egress,
+        };
+        let hook = if direction == received { Hook::Received } else { Hook::Sent };
+        let seen = Sighting { ifindex: binding.ifindex, hook, vlan_tags: 0 };
+        let decision = judge(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone());
+        Some(Judged {
+            decision,
+            acl_rule: self.rule(decision.acl_rule),
+            group_rule: self.rule(decision.group_rule),
+        })
+    }
+
+    /// Moves the clock.
+    pub fn wait(&self, seconds: u64) {
+        self.tables.wait(seconds);
+    }
+
+    /// All connections, those that have expired included.
+    pub fn connections(&self) -> Vec<(FlowKey, Connection, Class)> {
+        self.tables.connections()
+    }
+
+    /// The clock, nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        self.tables.now_ns.get()
+    }
+
+    /// The generation in force.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    fn rule(&self, slot: u32) -> Option<&RuleInfo> {
+        if slot == 0 {
+            return None;
+        }
+        self.compiled.rules.iter().find(|rule| rule.slot == slot)
+    }
+}
