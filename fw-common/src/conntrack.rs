@@ -291,7 +291,9 @@ impl Connection {
             return match (state, from_opener) {
                 (State::SynSent, true) => Some(State::SynSent),
                 // The SYN-ACK, or the SYN of a simultaneous open (RFC 9293 section 3.5).
-                (State::SynSent, false) => self.acknowledges_syn(packet, direction).then_some(State::SynReceived),
+                (State::SynSent, false) => {
+                    self.acknowledges_syn(packet, direction).then_some(State::SynReceived)
+                }
                 (State::SynReceived, true) if flags & tcp_flags::ACK != 0 => Some(State::Established),
                 (State::SynReceived, _) => Some(State::SynReceived),
                 _ => None,
@@ -356,7 +358,8 @@ impl Connection {
     fn note_sequence(&mut self, packet: &Packet, direction: Direction) {
         let code = direction.code();
         let flags = packet.tcp_flags;
-        let controls = u32::from(flags & tcp_flags::SYN != 0).wrapping_add(u32::from(flags & tcp_flags::FIN != 0));
+        let controls =
+            u32::from(flags & tcp_flags::SYN != 0).wrapping_add(u32::from(flags & tcp_flags::FIN != 0));
         let end = packet.sequence.wrapping_add(packet.payload_len).wrapping_add(controls);
         let is_first = self.flags & (Self::SEEN << code) == 0;
         if is_first || is_ahead(end, self.sent_by(direction)) {

@@ -76,8 +76,7 @@ impl Scratch {
 /// Judges a frame.
 #[inline(always)]
 pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch: &mut Scratch) -> Decision {
-    let direction =
-        if matches!(seen.hook, Hook::Received) { Direction::Ingress } else { Direction::Egress };
+    let direction = if matches!(seen.hook, Hook::Received) { Direction::Ingress } else { Direction::Egress };
     let unknown = Decision {
         reason: Reason::NotConfigured,
         direction,
@@ -168,18 +167,11 @@ fn interface_of<'a, T: Tables>(generation: &Generation<'a, T>, ifindex: u32) -> 
     if number == 0 {
         return None;
     }
-    Some(InterfaceLines {
-        first: generation.line(number)?,
-        second: generation.line(number.wrapping_add(1))?,
-    })
+    Some(InterfaceLines { first: generation.line(number)?, second: generation.line(number.wrapping_add(1))? })
 }
 
 #[inline(always)]
-fn other_ethertype<T: Tables>(
-    tables: &T,
-    interface: InterfaceLines<'_>,
-    link: LinkHeader,
-) -> Reason {
+fn other_ethertype<T: Tables>(tables: &T, interface: InterfaceLines<'_>, link: LinkHeader) -> Reason {
     let ethertype = link.ethertype;
     if let Some(reason) = exempt::frame(ethertype, link.link_local) {
         return reason;

@@ -15,6 +15,7 @@ pub enum Link {
 /// Bounded reads **by value**: no packet pointer enters the core, so none can be outlived or forgotten to be
 /// checked. Slices over packet memory are refused by the verifier (seen on Linux 6.18: "offset is outside of
 /// the packet").
+#[allow(clippy::len_without_is_empty, reason = "no hook hands out an empty frame")]
 pub trait Frame {
     /// `N` bytes at `offset`, in whatever buffer of the packet they lie; `None` past the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;

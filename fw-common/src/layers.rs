@@ -139,8 +139,7 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     fn conclude(&mut self) {
         let Scratch { outcome, acl, group, .. } = &mut *self.work;
-        outcome.reason =
-            if matches!(group.reason, Reason::Unfiltered) { acl.reason } else { group.reason };
+        outcome.reason = if matches!(group.reason, Reason::Unfiltered) { acl.reason } else { group.reason };
         outcome.acl_rule = if group.passes() { acl.rule } else { 0 };
         outcome.group_rule = group.rule;
     }
@@ -333,10 +332,8 @@ impl<T: Tables> Case<'_, T> {
         let quoted = self.direction().reverse();
         let now_ns = self.generation.tables.now_ns();
         let key = &self.work.subject.key;
-        let is_live = self
-            .generation
-            .tables
-            .connection(key, |connection| connection.may_be_quoted(quoted, now_ns))?;
+        let is_live =
+            self.generation.tables.connection(key, |connection| connection.may_be_quoted(quoted, now_ns))?;
         is_live.then_some(Reason::Related)
     }
 

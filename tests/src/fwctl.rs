@@ -252,7 +252,8 @@ pub fn binary() -> Result<PathBuf> {
     }
 }
 
-fn memory_file(content: &[u8]) -> io::Result<File> {
+/// A file that is nowhere, to be read from its beginning as somebody's standard input.
+pub fn memory_file(content: &[u8]) -> io::Result<File> {
     // SAFETY: a NUL-terminated name that lives for ever, and flags.
     let descriptor = unsafe { libc::memfd_create(c"rules.json".as_ptr(), libc::MFD_CLOEXEC) };
     if descriptor < 0 {

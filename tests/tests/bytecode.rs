@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use fw_common::conntrack::Class;
 use fw_common::memory::{MemoryTables, SliceFrame};
-use fw_common::{Decision, Direction, Hook, Scratch, Sighting, judge};
-use fw_tests::case::{self, Case, PacketStep, Step};
+use fw_common::{Decision, Hook, Scratch, Sighting, judge};
+use fw_tests::case::{self, Case, Direction, PacketStep, Step};
 use fw_tests::kernel::{IFINDEX, Kernel, Received, key_bytes};
 use fw_userspace::compile::{self, Binding, Carries, Numbering};
 use fw_userspace::document;
@@ -68,7 +68,8 @@ impl<'a> Twins<'a> {
                 }
                 Step::Packet(packet) => {
                     packets += 1;
-                    self.judge(&policy, packet).with_context(|| format!("line {}: {}", packet.line, packet.text))?;
+                    self.judge(&policy, packet)
+                        .with_context(|| format!("line {}: {}", packet.line, packet.text))?;
                 }
             }
         }
@@ -162,7 +163,7 @@ fn hook_of(policy: &Policy, step: &PacketStep) -> Hook {
     let leg = policy.subnets.get(&step.at).and_then(|subnet| subnet.leg.as_ref());
     let faces = interface.or(leg).map_or(Faces::Network, |attachment| attachment.faces);
     match (faces, step.direction) {
-        (Faces::Network, Direction::Ingress) | (Faces::Instance, Direction::Egress) => Hook::Received,
-        (Faces::Network, Direction::Egress) | (Faces::Instance, Direction::Ingress) => Hook::Sent,
+        (Faces::Network, Direction::Inbound) | (Faces::Instance, Direction::Outbound) => Hook::Received,
+        (Faces::Network, Direction::Outbound) | (Faces::Instance, Direction::Inbound) => Hook::Sent,
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -373,7 +372,8 @@ fn as_nobody(server: &Server, arguments: &[&str]) -> Output {
     let program = File::open(fwctl::binary().unwrap()).unwrap();
     let descriptor = program.as_raw_fd();
     let mut command = server.rig.server.command(format!("/proc/self/fd/{descriptor}"), ["--bpffs"]);
-    command.arg(server.bpffs.path()).args(arguments).stdin(Stdio::null());
+    let file = fwctl::memory_file(rules(&[80]).to_string().as_bytes()).unwrap();
+    command.arg(server.bpffs.path()).args(arguments).stdin(file);
     let become_nobody = move || {
         // SAFETY: takes three numbers; `program` is open for as long as the command runs.
         check(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) })?;

@@ -222,7 +222,10 @@ fn acl_in_mode(mode: &'static str) {
     fwctl.load(&acl_rules(&filtered, &json!(entries), &json!(acl_everything()))).unwrap();
     assert_eq!(web(client, server), [Blocked; 2], "90 before 100");
     let stats = fwctl.stats().unwrap();
-    assert_eq!((stats.rule_packets("acl", "90"), stats.rule_packets("acl", "91")), (1, 1), "{}", stats.0);
+    // More than one where an answer that was held back before comes late and is refused.
+    for number in ["90", "91"] {
+        assert!(stats.rule_packets("acl", number) >= 1, "{number}: {}", stats.0);
+    }
     assert_eq!(ping(client, server.v4).unwrap(), Reached);
     assert_eq!(ping(client, server.v6).unwrap(), Reached);
 }
@@ -311,7 +314,12 @@ fn reloads_under_traffic(mode: &'static str) {
             }
         };
         let talk = scope.spawn(count(Box::new(|| live.exchange())));
-        let ask = || udp_ask(client, (client.v4, 0), (server.v4, 53)).unwrap() == Reached;
+        // Ports of their own: every question is a connection of its own, and counts at its rule.
+        let mut port = 10_000;
+        let ask = move || {
+            port += 1;
+            udp_ask(client, (client.v4, port), (server.v4, 53)).unwrap() == Reached
+        };
         let ask = scope.spawn(count(Box::new(ask)));
         let mac = server.mac("eth0").unwrap();
         let knock = move || {
@@ -335,8 +343,8 @@ fn reloads_under_traffic(mode: &'static str) {
     // Only the knocks were dropped: nothing of the rest was lost and repeated.
     assert_eq!(stats.verdict("deny"), knocked.0, "{}", stats.0);
     assert_eq!(stats.packets("deny", "no_group_rule"), knocked.0, "{}", stats.0);
-    // It was there all the time, so its counter was never reset.
-    assert!(stats.rule_packets("sg", "dns") >= asked.0, "{}", stats.0);
+    // The rule was there all the time: its counter went on.
+    assert_eq!(stats.rule_packets("sg", "dns"), asked.0, "{}", stats.0);
 }
 
 #[test]
@@ -376,59 +384,92 @@ fn with_adopt_seconds_0_the_first_load_takes_over_nothing() {
     assert!(filtered.fwctl().stats().unwrap().packets("deny", "mid_stream") > 0);
 }
 
-/// T79 and T80.
-#[test]
-fn a_load_that_narrows_an_open_rule_keeps_its_untracked_connection_and_one_that_removes_it_does_not() {
-    let filtered = Filtered::own_nic("tc");
+/// An open rule both ways: its connections are not tracked.
+fn open_rules(filtered: &Filtered, ingress: &Value) -> Value {
     let everything = json!([{ "protocol": "all", "cidr_blocks": ["0.0.0.0/0", "::/0"] }]);
-    let rules = |ingress: &Value| {
-        let mut rules = filtered.rules(ingress, &everything);
+    filtered.rules(ingress, &everything)
+}
+
+/// T80.
+#[test]
+fn a_load_that_narrows_its_own_open_rule_keeps_the_untracked_connection() {
+    let filtered = Filtered::own_nic("tc");
+    let fwctl = filtered.fwctl();
+    let rules = |peer: &str| {
+        let mut rules = open_rules(&filtered, &json!([tcp_rule("ssh", 22, &[peer])]));
         rules["settings"] = json!({});
         rules
     };
-    let fwctl = filtered.fwctl();
-    fwctl.load(&rules(&json!([tcp_rule("ssh", 22, &["0.0.0.0/0"])]))).unwrap();
+    fwctl.load(&rules("0.0.0.0/0")).unwrap();
     let mut live = filtered.live(22);
     assert!(live.exchange());
     assert_eq!(fwctl.stats().unwrap().packets("allow", "established"), 0, "the flow should be untracked");
-
-    let own = format!("{}/32", filtered.rig.client.v4);
-    fwctl.load(&rules(&json!([tcp_rule("ssh", 22, &[&own])]))).unwrap();
+    fwctl.load(&rules(&format!("{}/32", filtered.rig.client.v4))).unwrap();
     assert!(live.exchange_from_server() && live.exchange());
+    let stats = fwctl.stats().unwrap();
+    assert!(stats.packets("allow", "adopted") > 0, "{}", stats.0);
+}
 
-    fwctl.load(&rules(&json!([tcp_rule("other", 23, &["0.0.0.0/0"])]))).unwrap();
-    let mut other = filtered.live(23);
-    assert!(other.exchange());
-    fwctl.load(&rules(&json!([]))).unwrap();
-    assert!(!other.exchange(), "nothing allows it any more");
-    assert!(live.exchange(), "tracked since it was taken over");
+/// T79, without the window in which connections are taken over.
+#[test]
+fn a_load_that_removes_an_open_rule_cuts_its_untracked_connection() {
+    let filtered = Filtered::own_nic("tc");
+    let fwctl = filtered.fwctl();
+    fwctl.load(&open_rules(&filtered, &json!([tcp_rule("ssh", 22, &["0.0.0.0/0"])]))).unwrap();
+    let mut live = filtered.live(22);
+    assert!(live.exchange());
+    fwctl.load(&open_rules(&filtered, &json!([]))).unwrap();
+    assert!(!live.exchange());
+}
+
+/// Tagged frames cross a bridge, whose port judges them.
+fn tagged_frames(mode: &str) {
+    let [client, bridge, server] = ["client", "bridge", "server"].map(|name| Namespace::new(name).unwrap());
+    let bpffs = BpffsDir::new().unwrap();
+    bridge.ip("link add br0 type bridge").unwrap();
+    bridge.ip("link set br0 up").unwrap();
+    for (host, port) in [(&client, "client0"), (&server, "server0")] {
+        join(host, "eth0", &bridge, port).unwrap();
+        bridge.ip(&format!("link set {port} master br0")).unwrap();
+    }
+    let fwctl = Fwctl::new(&bridge, &bpffs).unwrap();
+    let group = json!({ "ingress": service_rules(&CLIENTS), "egress": service_rules(&CLIENTS) });
+    let interface = json!({ "device": "client0", "mode": mode, "security_groups": ["sg"] });
+    fwctl
+        .load(
+            &json!({ "version": 1, "security_groups": { "sg": group }, "interfaces": { "port": interface } }),
+        )
+        .unwrap();
+
+    for (from, to, direction) in [(&client, &server, "inbound"), (&server, &client, "outbound")] {
+        let seen = capture(to, "eth0").unwrap();
+        for tags in [[].as_slice(), &[7], &[7, 8]] {
+            for (port, passes) in [(53, true), (54, false)] {
+                let packet = packet::udp("10.77.1.2:4000", ("10.77.1.3", port)).payload(b"tagged");
+                let packet =
+                    tags.iter().fold(packet.destination_mac([0xff; 6]), |packet, tag| packet.vlan(*tag));
+                let frame = packet.build();
+                send_frame(from, "eth0", &frame).unwrap();
+                assert_eq!(
+                    seen.sees(&frame).unwrap(),
+                    passes,
+                    "{mode} {direction}, tags {tags:?}, UDP {port}"
+                );
+            }
+        }
+    }
+    let stats = fwctl.stats().unwrap();
+    assert_eq!(stats.packets("deny", "no_group_rule"), 6, "{}", stats.0);
 }
 
 #[test]
-fn packets_with_a_vlan_tag_are_judged_like_those_without() {
-    for mode in ["tc", "xdp"] {
-        let filtered = Filtered::own_nic(mode);
-        let (client, server) = (&filtered.rig.client, &filtered.rig.server);
-        server.ip("link add link eth0 name tagged type vlan id 7").unwrap();
-        server.ip("link set tagged up").unwrap();
-        let seen = capture(server, "tagged").unwrap();
-        filtered.load(&service_rules(&CLIENTS), &json!([]));
-        let frame = |port: u16| {
-            let packet = packet::udp((client.v4, 4000), (server.v4, port)).payload(b"tagged");
-            packet.destination_mac(server.mac("eth0").unwrap())
-        };
-        let inside = |port: u16| frame(port).build();
-        for (port, passes) in [(53, true), (54, false)] {
-            send_frame(client, "eth0", &frame(port).vlan(7).build()).unwrap();
-            assert_eq!(seen.sees(&inside(port)).unwrap(), passes, "{mode}: UDP {port}");
-        }
-        // Two tags: the kernel delivers them nowhere here, but they are counted.
-        for port in [53, 54] {
-            send_frame(client, "eth0", &frame(port).vlan(8).vlan(9).build()).unwrap();
-        }
-        let stats = filtered.fwctl().stats().unwrap();
-        assert_eq!(stats.packets("deny", "no_group_rule"), 2, "{mode}: {}", stats.0);
-    }
+fn packets_with_vlan_tags_are_judged_at_tc_like_those_without() {
+    tagged_frames("tc");
+}
+
+#[test]
+fn packets_with_vlan_tags_are_judged_at_xdp_like_those_without() {
+    tagged_frames("xdp");
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub(super) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
             let [kind, code] = frame.load::<2>(packet.transport).ok_or(Reason::TransportTruncated)?;
             packet.service = u16::from_be_bytes([kind, code]);
             if room >= ICMP_LEN {
-                let id = frame.load::<2>(packet.transport.wrapping_add(4)).ok_or(Reason::TransportTruncated)?;
+                let id =
+                    frame.load::<2>(packet.transport.wrapping_add(4)).ok_or(Reason::TransportTruncated)?;
                 packet.identifier = u16::from_be_bytes(id);
             }
         }

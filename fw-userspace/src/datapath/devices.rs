@@ -46,11 +46,10 @@ impl Device {
 
 /// All devices of this namespace.
 pub(super) fn list() -> Result<Vec<Device>> {
-    let failed = |error: &dyn std::fmt::Display| Error::system(format!("cannot list network devices: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| failed(&error))?;
+    let failed =
+        |error: &dyn std::fmt::Display| Error::system(format!("cannot list network devices: {error}"));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| failed(&error))?;
         let serving = tokio::spawn(connection);

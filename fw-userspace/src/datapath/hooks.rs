@@ -66,9 +66,8 @@ fn attach_xdp(store: &Store, hook: &Hook, pin: &Path) -> Result<Via> {
         ))
     };
     let mut program = xdp_program(store)?;
-    let id = program
-        .attach_to_if_index(hook.ifindex, XdpMode::Driver)
-        .map_err(|error| failed(&chain(&error)))?;
+    let id =
+        program.attach_to_if_index(hook.ifindex, XdpMode::Driver).map_err(|error| failed(&chain(&error)))?;
     let link = program.take_link(id).map_err(|error| failed(&error))?;
     // Where the kernel refuses a link aya falls back to netlink, which ends with us; dropping it detaches.
     let link: FdLink = link.try_into().map_err(|_| failed(&"the driver takes no XDP link"))?;

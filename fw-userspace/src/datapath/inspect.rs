@@ -21,8 +21,8 @@ use crate::compile::RuleKind;
 use crate::error::{Error, Result};
 use crate::model::{AclChoice, Faces, Policy};
 use crate::report::{
-    EthertypeStatus, HookReport, InterfaceStatus, LoadReport, PendingDevice, ReasonStats, RuleStats, Stats, Status,
-    TableStatus,
+    EthertypeStatus, HookReport, InterfaceStatus, LoadReport, PendingDevice, ReasonStats, RuleStats, Stats,
+    Status, TableStatus,
 };
 
 /// The file that was loaded, byte for byte.
@@ -68,7 +68,9 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
     let unknown = (0u32, "-".to_owned(), String::new());
     for (zone, name, _) in std::iter::once(&unknown).chain(&state.zones) {
         for direction in [Direction::Ingress, Direction::Egress] {
-            for (would_deny, reason) in [false, true].iter().flat_map(|w| Reason::ALL.iter().map(move |r| (*w, *r))) {
+            for (would_deny, reason) in
+                [false, true].iter().flat_map(|w| Reason::ALL.iter().map(move |r| (*w, *r)))
+            {
                 let index = counter_index(*zone, direction, would_deny, reason);
                 let total = sum(&counters, index)?;
                 if total.packets == 0 {
@@ -204,7 +206,10 @@ fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
                 interface: name.clone(),
                 kind: "interface",
                 devices,
-                faces: interface.attachment.as_ref().map_or("network", |attachment| faces_name(attachment.faces)),
+                faces: interface
+                    .attachment
+                    .as_ref()
+                    .map_or("network", |attachment| faces_name(attachment.faces)),
                 enforce: interface.enforce,
                 addresses,
                 security_groups: interface.security_groups.clone(),
@@ -250,7 +255,8 @@ fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {
     let map: HashMap<MapData, u32, u64> = open_map(&store.maps().join("ETHERTYPES"))?
         .try_into()
         .map_err(|error| map_error("ETHERTYPES", &error))?;
-    let names: BTreeMap<u32, &str> = state.zones.iter().map(|(zone, name, _)| (*zone, name.as_str())).collect();
+    let names: BTreeMap<u32, &str> =
+        state.zones.iter().map(|(zone, name, _)| (*zone, name.as_str())).collect();
     let mut list: Vec<(u32, u64)> = map.iter().flatten().collect();
     list.sort_unstable();
     Ok(list

@@ -65,10 +65,9 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], state: &State) 
     programs::pin_programs(&mut object, store)?;
     for hook in &state.hooks {
         // A device that has gone needs no new program.
-        if let Err(error) = hooks::replace(store, hook) {
-            if store.link(hook).exists() {
-                return Err(error);
-            }
+        match hooks::replace(store, hook) {
+            Err(error) if store.link(hook).exists() => return Err(error),
+            _ => {}
         }
     }
     for name in grown {
@@ -97,7 +96,10 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
         let info = MapInfo::from_pin(store.maps().join(name)).map_err(|error| map_error(name, &error))?;
         if info.value_size() as usize != value_size {
             let found = info.value_size();
-            return Err(map_error(name, &format!("its values have {found} bytes, {value_size} were expected")));
+            return Err(map_error(
+                name,
+                &format!("its values have {found} bytes, {value_size} were expected"),
+            ));
         }
         entries.insert(name, info.max_entries());
     }

@@ -31,8 +31,10 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
         return Wish { source, policy, said, options }.rehearse(current.as_ref());
     }
     let was_there = Store::open(bpffs)?.is_some();
-    let store = Store::create(bpffs)?;
+    Store::create(bpffs)?;
     let _lock = Lock::take(bpffs)?;
+    // Again: the command that we waited for may have removed it.
+    let store = Store::create(bpffs)?;
     let current = Current::read(&store)?;
     let mut said = current.as_ref().map(Current::said).unwrap_or_default();
     // A file that names a device again wants it filtered again.
@@ -180,11 +182,11 @@ fn unload_by_force(bpffs: &Path) -> Result<Vec<String>> {
     }
     let _lock = Lock::take(bpffs)?;
     // Filters of a qdisc (below Linux 6.6) are known by the state alone, if it can be read.
-    if let Ok(Some(store)) = Store::open(bpffs) {
-        if let Ok(Some(current)) = Current::read(&store) {
-            for hook in &current.state.hooks {
-                hooks::detach(&store, hook);
-            }
+    if let Ok(Some(store)) = Store::open(bpffs)
+        && let Ok(Some(current)) = Current::read(&store)
+    {
+        for hook in &current.state.hooks {
+            hooks::detach(&store, hook);
         }
     }
     let removed = store::remove_everything(bpffs)?;
@@ -283,8 +285,7 @@ impl Wish<'_> {
             Some(current) => compile::open_rules_narrowed(&policy_of(&current.state)?, self.policy),
             None => false,
         };
-        let adoption =
-            Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
+        let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
         let state = current.map(|current| &current.state);
         let plan = plan::make(self.policy, &devices, &self.said, state, adoption)?;
         if self.options.require_devices && !plan.pending.is_empty() {
@@ -295,9 +296,8 @@ impl Wish<'_> {
             )));
         }
         let numbering = state.map_or_else(Numbering::default, |state| state.numbering.clone());
-        let generation = current.map_or(1, |current| {
-            current.live.root.generation.max(current.state.generation).wrapping_add(1)
-        });
+        let generation = current
+            .map_or(1, |current| current.live.root.generation.max(current.state.generation).wrapping_add(1));
         let compiling = Instant::now();
         let compiled = compile::compile(self.policy, &plan.bindings, numbering, generation)
             .map_err(|error| Error::input(error.to_string()))?;
@@ -334,6 +334,10 @@ impl Wish<'_> {
                 sizes.connections
             ));
         }
+        let mut old_hooks = old_state.map_or_else(Vec::new, |state| state.hooks.clone());
+        if let Some(current) = current {
+            old_hooks.extend(current.confirmed(store)?.into_iter().flat_map(|state| state.hooks));
+        }
         let mut array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
         let confirmed = current.and_then(|current| current.last_confirmed(&array));
         let mut kept: Vec<Extent> = confirmed.into_iter().collect();
@@ -358,8 +362,8 @@ impl Wish<'_> {
         store.keep_states(&generations);
         let mut detached = Vec::new();
         if self.options.confirm.is_none() {
-            let old_hooks = old_state.map_or(&[][..], |state| &state.hooks);
-            detached = detach_left(store, old_hooks, &ready.plan.hooks);
+            // Hooks that waited for a confirmation which never came are among them.
+            detached = detach_left(store, &old_hooks, &ready.plan.hooks);
         }
         let state = self.state(&ready);
         let mut report = inspect::load_report(store, &state)?;
@@ -478,7 +482,9 @@ fn detach_left(store: &Store, before: &[Hook], now: &[Hook]) -> Vec<String> {
 /// The checked rules of what is loaded.
 pub(super) fn policy_of(state: &State) -> Result<Policy> {
     document::read(state.source.as_bytes()).policy.ok_or_else(|| {
-        Error::system("the rules in force were loaded by another version and cannot be read by this one; load again")
+        Error::system(
+            "the rules in force were loaded by another version and cannot be read by this one; load again",
+        )
     })
 }
 

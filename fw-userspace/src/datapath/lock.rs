@@ -1,6 +1,6 @@
 //! One command at a time may change what is pinned under a directory.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,13 +18,22 @@ pub(super) struct Lock(#[allow(dead_code, reason = "its drop releases the lock")
 impl Lock {
     /// Waits up to ten seconds for `flock` on the directory itself.
     pub(super) fn take(directory: &Path) -> Result<Self> {
-        let file = File::open(directory)
-            .map_err(|error| Error::system(format!("cannot open \"{}\": {error}", directory.display())))?;
+        let open = || {
+            std::fs::create_dir_all(directory)
+                .and_then(|()| File::open(directory))
+                .map_err(|error| Error::system(format!("cannot open \"{}\": {error}", directory.display())))
+        };
+        let mut file = open()?;
         let start = Instant::now();
         loop {
             // SAFETY: the descriptor is open; flock touches no memory of ours.
             if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-                return Ok(Self(file));
+                if inode(file.metadata()) == inode(std::fs::metadata(directory)) {
+                    return Ok(Self(file));
+                }
+                // Whoever held it before us removed the directory: ours is the lock of a thing of the past.
+                file = open()?;
+                continue;
             }
             if start.elapsed() > PATIENCE {
                 return Err(Error::system(format!(
@@ -36,6 +45,10 @@ impl Lock {
             sleep(PAUSE);
         }
     }
+}
+
+fn inode(metadata: std::io::Result<Metadata>) -> Option<u64> {
+    metadata.ok().map(|metadata| metadata.ino())
 }
 
 /// Who holds it, by `/proc/locks`.

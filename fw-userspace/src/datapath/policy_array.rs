@@ -62,7 +62,7 @@ impl PolicyArray {
         }
         // SAFETY: inside the mapping; a root is not written while it is live, but for its deadline, which is read
         // again where it matters.
-        let line = unsafe { self.lines.add(base as usize).read_volatile() };
+        let line = unsafe { self.line(base).read_volatile() };
         Some(Extent { base, root: Root::from_line(&line) })
     }
 
@@ -96,7 +96,7 @@ impl PolicyArray {
         wait_for_readers();
         // SAFETY: inside the mapping (asserted), and no reader follows a root to these lines: they belong to no kept
         // generation, and those that once did have been waited for.
-        unsafe { std::ptr::copy_nonoverlapping(lines.as_ptr(), self.lines.add(base as usize), lines.len()) };
+        unsafe { std::ptr::copy_nonoverlapping(lines.as_ptr(), self.line(base), lines.len()) };
     }
 
     /// Makes a generation the live one: one store, for all hooks at once.
@@ -108,9 +108,15 @@ impl PolicyArray {
     /// Takes the deadline off a live generation. The one write to a published line: an aligned word, which readers
     /// see before or after.
     pub(super) fn confirm(&mut self, base: u32) {
-        // SAFETY: inside the mapping, since `base` came from `at`; the second u64 of a root is its deadline.
-        let deadline = unsafe { &*self.lines.add(base as usize).cast::<AtomicU64>().add(1) };
+        // SAFETY: inside the mapping, since `base` came from `at`; the second u64 of a root is its deadline, aligned
+        // as lines are; other processes only read it.
+        let deadline = unsafe { AtomicU64::from_ptr(self.line(base).cast::<u64>().wrapping_add(1)) };
         deadline.store(0, Ordering::SeqCst);
+    }
+
+    /// The address of a line; to be followed only below `capacity`.
+    fn line(&self, number: u32) -> *mut Line {
+        self.lines.wrapping_add(number as usize)
     }
 
     /// Copies all lines of another array to the same places.
@@ -153,5 +159,7 @@ pub(super) fn open_map(path: &Path) -> Result<Map> {
 
 /// A map that does not do what it should.
 pub(super) fn map_error(name: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::system(format!("the map \"{name}\" cannot be used: {error}; `fwctl unload --force` removes everything"))
+    Error::system(format!(
+        "the map \"{name}\" cannot be used: {error}; `fwctl unload --force` removes everything"
+    ))
 }

@@ -206,7 +206,7 @@ fn is_bpffs(path: &Path) -> bool {
     }
     // SAFETY: the call succeeded, so all of `info` was written.
     let info = unsafe { info.assume_init() };
-    info.f_type as i64 == BPF_FS_MAGIC
+    info.f_type == BPF_FS_MAGIC
 }
 
 /// Systems without systemd may not have mounted it.

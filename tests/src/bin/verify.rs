@@ -18,7 +18,10 @@ const MOST_TRANSLATED: u32 = 8_000;
 
 fn main() -> Result<ExitCode> {
     let mut kernel = Kernel::load()?;
-    println!("{:<14} {:>22} {:>24} {:>14}", "program", "instructions verified", "translated instructions", "machine bytes");
+    println!(
+        "{:<14} {:>22} {:>24} {:>14}",
+        "program", "instructions verified", "translated instructions", "machine bytes"
+    );
     let mut fits = true;
     for name in PROGRAMS {
         let (verified, translated, machine) = kernel.sizes(name)?;
