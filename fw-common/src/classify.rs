@@ -62,7 +62,8 @@ impl<'a, T: Tables> Generation<'a, T> {
     /// The first matching rule of a row.
     #[inline(always)]
     pub fn rule(&self, row: RowRef, column: u32, key: u16) -> Option<Rule> {
-        let link = Link(self.line(row.line())?.word(row.first_word().wrapping_add(column)));
+        let word = self.tables.opaque(row.first_word().wrapping_add(column));
+        let link = Link(self.line(row.line())?.word(word));
         let link = if link.is_tree() { self.descend(link, key) } else { link };
         Some(Rule(link.payload()))
     }

@@ -133,6 +133,9 @@ pub enum Step {
     Expired,
     /// A SYN on a connection that is over: a new flow.
     Reopens,
+    /// A SYN against the direction of a connection that lives: for the rules to judge, and nothing changes. Whoever
+    /// was admitted only to answer must not open connections of his own.
+    CounterSyn,
 }
 
 /// Idle seconds where AWS publishes none.
@@ -162,6 +165,8 @@ impl Connection {
     pub const FIN: u8 = 16;
     /// Admitted as traffic to an exempt service.
     pub const SERVICE: u8 = 64;
+    /// Admitted by a rule with `reserved`: may use the slice of the table that is kept for administrators.
+    pub const RESERVED: u8 = 128;
 
     /// No connection.
     pub const EMPTY: Self = Self {
@@ -233,6 +238,9 @@ impl Connection {
             let is_syn = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
             if is_syn && matches!(state, State::Closed | State::Reset) {
                 return Step::Reopens;
+            }
+            if is_syn && !is_half_open(state) && direction.code() != self.opened_by {
+                return Step::CounterSyn;
             }
             self.next_tcp(state, packet, direction)
         } else {
@@ -314,6 +322,8 @@ impl Connection {
             (State::SynReceived, true) if flags & tcp_flags::ACK != 0 => Some(State::Established),
             // Data before the handshake is done, or a challenge ACK: neither prolongs the half-open entry.
             (State::SynSent | State::SynReceived, _) => None,
+            // What is over is not kept alive by late segments.
+            (State::Closed | State::Reset, _) => None,
             (state, _) => Some(state),
         }
     }
@@ -324,7 +334,14 @@ impl Connection {
         if packet.tcp_flags & tcp_flags::ACK == 0 {
             return true;
         }
-        packet.acknowledgement == self.sent_by(direction.reverse())
+        self.is_acknowledged_syn(packet, direction)
+    }
+
+    /// From the SYN to the end of the data that it may have carried (TCP Fast Open, RFC 7413), which the other side
+    /// may or may not take.
+    #[inline(always)]
+    fn is_acknowledged_syn(&self, packet: &Packet, direction: Direction) -> bool {
+        packet.acknowledgement.wrapping_sub(self.sent_by(direction.reverse())) <= MOST_SYN_DATA
     }
 
     /// Whether a RST or FIN continues the stream: from what the other side last acknowledged up to the end of
@@ -348,7 +365,7 @@ impl Connection {
             (false, false) => {
                 packet.tcp_flags & tcp_flags::ACK != 0
                     && self.flags & (Self::SEEN << other) != 0
-                    && packet.acknowledgement == self.sent_by(direction.reverse())
+                    && self.is_acknowledged_syn(packet, direction)
             }
         }
     }
@@ -360,9 +377,14 @@ impl Connection {
         let flags = packet.tcp_flags;
         let controls =
             u32::from(flags & tcp_flags::SYN != 0).wrapping_add(u32::from(flags & tcp_flags::FIN != 0));
-        let end = packet.sequence.wrapping_add(packet.payload_len).wrapping_add(controls);
+        let is_syn = flags & tcp_flags::SYN != 0;
+        // Data on a SYN may be ignored and sent again.
+        let len = if is_syn { 0 } else { packet.payload_len };
+        let end = packet.sequence.wrapping_add(len).wrapping_add(controls);
         let is_first = self.flags & (Self::SEEN << code) == 0;
-        if is_first || is_ahead(end, self.sent_by(direction)) {
+        // A SYN that is sent again may start with another number.
+        let restarts = is_syn && self.state == State::SynSent as u8 && code == self.opened_by;
+        if is_first || restarts || is_ahead(end, self.sent_by(direction)) {
             self.flags |= Self::SEEN << code;
             self.sent = replaced(self.sent, direction, end);
         }
@@ -428,6 +450,9 @@ fn replaced([ingress, egress]: [u32; 2], direction: Direction, value: u32) -> [u
         Direction::Egress => [ingress, value],
     }
 }
+
+/// What a SYN can carry in one packet of an Ethernet: 1500 bytes less the headers.
+const MOST_SYN_DATA: u32 = 1460;
 
 /// The largest window of RFC 7323 is 1 GiB; marks that jump further are not the stream's.
 const PLAUSIBLE_WINDOW: u32 = 1 << 30;

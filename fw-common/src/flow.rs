@@ -47,7 +47,7 @@ pub struct FlowKey {
     pub remote: Address,
     /// TCP or UDP port; ICMP identifier; 0 for other protocols.
     pub local_port: u16,
-    /// TCP or UDP port; ICMP: the type of the request, so that requests of several kinds stay apart.
+    /// TCP or UDP port; ICMP: the type of the request, and in the high byte the direction it went.
     pub remote_port: u16,
     /// Always zero.
     pub reserved: u32,

@@ -1,6 +1,6 @@
 //! Fragments follow their first fragment (RFC 8200 section 4.5, RFC 791): only it carries ports.
 
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::flow::Direction;
 use crate::limits::FRAGMENT_SECONDS;
 use crate::verdict::Reason;
@@ -17,7 +17,8 @@ pub struct FragmentKey {
     pub source: Address,
     /// Destination address.
     pub destination: Address,
-    /// IP protocol number, as the fragments name it.
+    /// IPv4: protocol number. IPv6: 0, since further extension headers of the first fragment may stand between, and
+    /// its identification is unique without (RFC 8200 section 4.5).
     pub protocol: u8,
     /// [`Direction`].
     pub direction: u8,
@@ -67,7 +68,7 @@ impl FragmentKey {
             id,
             source: packet.source,
             destination: packet.destination,
-            protocol: packet.protocol,
+            protocol: if matches!(packet.family, Family::V4) { packet.protocol } else { 0 },
             direction: direction.code(),
             padding: [0; 6],
         }

@@ -251,7 +251,9 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     fn mid_stream(&mut self, rule: Rule, answered: Rule) -> Reason {
         let is_adopting = self.generation.tables.now_ns() < self.interface.adopt_until_ns();
-        let adopts = is_adopting && (rule.allows() || answered.allows());
+        // No segment of a live connection is without ACK (RFC 9293 section 3.5.2), but for a RST.
+        let has_ack = self.work.room.packet.tcp_flags & tcp_flags::ACK != 0;
+        let adopts = is_adopting && has_ack && (rule.allows() || answered.allows());
         if adopts || (rule.allows() && self.generation.root.pickup()) {
             let reason = if adopts { Reason::Adopted } else { Reason::GroupRule };
             return self.adopt(rule, answered, reason);
@@ -302,13 +304,14 @@ impl<T: Tables> Case<'_, T> {
     fn note_opening(&mut self, rule: Rule, flags: u8) {
         let now_ns = self.generation.tables.now_ns();
         let direction = self.direction();
+        let flags = if rule.is_reserved() { flags | Connection::RESERVED } else { flags };
         self.work.opening.restart(now_ns, rule.slot(), flags);
         self.work.opening.open(&self.work.room.packet, u64::from(self.bytes), direction, self.interface);
     }
 
     /// Applies the packet to its connection. `None` where there is none, or none that still counts.
     #[inline(always)]
-    fn follow(&self) -> Option<Reason> {
+    fn follow(&mut self) -> Option<Reason> {
         let now_ns = self.generation.tables.now_ns();
         let change = self.work.effect == Effect::Commit;
         let key = &self.work.subject.key;
@@ -323,6 +326,10 @@ impl<T: Tables> Case<'_, T> {
                 Err(_) => Some(Reason::AllowanceExceeded),
             },
             Step::Expired | Step::Reopens => None,
+            Step::CounterSyn => {
+                self.work.effect = Effect::Peek;
+                None
+            }
         }
     }
 
@@ -356,6 +363,13 @@ impl<T: Tables> Case<'_, T> {
             return None;
         }
         self.work.effect = Effect::Commit;
+        let now_ns = self.generation.tables.now_ns();
+        let is_service = self.generation.tables.connection(&self.work.subject.key, |connection| {
+            connection.flags & Connection::SERVICE != 0 || connection.is_expired(now_ns)
+        });
+        if is_service == Some(false) {
+            return None;
+        }
         if let Some(reason) = self.follow() {
             return Some(matches!(reason, Reason::Established));
         }

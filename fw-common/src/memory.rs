@@ -9,6 +9,7 @@ use crate::flow::FlowKey;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::frame::Frame;
 use crate::layout::Line;
+use crate::limits::reserved_connections;
 use crate::tables::{TableFull, Tables};
 
 /// A frame in one slice.
@@ -101,6 +102,10 @@ impl Tables for MemoryTables {
         self.lines.get(number as usize)
     }
 
+    fn opaque(&self, index: u32) -> u32 {
+        index
+    }
+
     fn now_ns(&self) -> u64 {
         self.now_ns.get()
     }
@@ -116,6 +121,7 @@ impl Tables for MemoryTables {
         match class {
             Class::HalfOpen => {
                 self.confirmed.borrow_mut().remove(key);
+                self.make_room(connection.flags)?;
                 self.half_open.borrow_mut().insert(*key, *connection);
                 Ok(())
             }
@@ -124,10 +130,9 @@ impl Tables for MemoryTables {
     }
 
     fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
-        let Some(connection) = self.half_open.borrow().get(key).copied() else { return Ok(()) };
-        self.insert_confirmed(*key, connection)?;
-        self.half_open.borrow_mut().remove(key);
-        Ok(())
+        // Gone either way: a flow that found no room must not live on as a half-open one.
+        let Some(connection) = self.half_open.borrow_mut().remove(key) else { return Ok(()) };
+        self.insert_confirmed(*key, connection)
     }
 
     fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
@@ -147,15 +152,22 @@ impl Tables for MemoryTables {
 
 impl MemoryTables {
     fn insert_confirmed(&self, key: FlowKey, connection: Connection) -> Result<(), TableFull> {
+        self.confirmed.borrow_mut().remove(&key);
+        self.make_room(connection.flags)?;
+        self.confirmed.borrow_mut().insert(key, connection);
+        Ok(())
+    }
+
+    /// Expired entries never count as full.
+    fn make_room(&self, flags: u8) -> Result<(), TableFull> {
+        let max = self.max_connections as u32;
+        let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
+        let limit = max.saturating_sub(kept) as usize;
         let mut confirmed = self.confirmed.borrow_mut();
-        if confirmed.len() >= self.max_connections && !confirmed.contains_key(&key) {
+        if confirmed.len() >= limit {
             let now_ns = self.now_ns.get();
             confirmed.retain(|_, connection| !connection.is_expired(now_ns));
         }
-        if confirmed.len() >= self.max_connections && !confirmed.contains_key(&key) {
-            return Err(TableFull);
-        }
-        confirmed.insert(key, connection);
-        Ok(())
+        if confirmed.len() >= limit { Err(TableFull) } else { Ok(()) }
     }
 }

@@ -64,7 +64,7 @@ impl Subject {
             key.local_port = packet.identifier;
             match request_of(packet.family, packet.icmp_type()) {
                 Some(request) => {
-                    key.remote_port = u16::from(request);
+                    key.remote_port = requester(packet.icmp_type(), request, direction);
                     SubjectKind::Own
                 }
                 None => SubjectKind::None,
@@ -184,11 +184,19 @@ fn ports<F: Frame>(
         (protocol::ICMP, Family::V4) | (protocol::ICMPV6, Family::V6) => {
             let [kind] = frame.load::<1>(transport)?;
             key.local_port = load_u16(frame, transport.wrapping_add(4))?;
-            key.remote_port = u16::from(request_of(family, kind)?);
+            key.remote_port = requester(kind, request_of(family, kind)?, direction);
         }
         _ => {}
     }
     Some(())
+}
+
+/// What stands in a key for the request that a message of type `kind` is or answers: its type, and which side asked.
+/// Without the side, requests of the other end would pass as replies.
+#[inline(always)]
+fn requester(kind: u8, request: u8, direction: Direction) -> u16 {
+    let asked = if kind == request { direction } else { direction.reverse() };
+    u16::from(request) | (u16::from(asked.code()) << 8)
 }
 
 /// The request type that a request or reply belongs to; `None` for any other message.

@@ -17,6 +17,11 @@ pub trait Tables {
     /// One line of the policy array, by absolute number.
     fn line(&self, number: u32) -> Option<&Line>;
 
+    /// Returns `index`, of which the compiler then knows nothing: it keeps the mask in front of a load, where it would
+    /// else see that the index cannot be too large. A verifier that does not follow `|` does not (Linux 6.1: "R0
+    /// unbounded memory access").
+    fn opaque(&self, index: u32) -> u32;
+
     /// `CLOCK_MONOTONIC`, nanoseconds; may be as coarse as a scheduler tick.
     fn now_ns(&self) -> u64;
 

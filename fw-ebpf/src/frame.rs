@@ -115,7 +115,7 @@ impl Frame for SkbFrame<'_> {
 /// shows them as 32-bit words ("w2 >= w3"), or turns `at + N > data_end` around into arithmetic on `data_end` (LLVM 22,
 /// cpu v3); the verifier understands neither.
 #[inline(always)]
-fn opaque(mut value: usize) -> usize {
+pub(crate) fn opaque(mut value: usize) -> usize {
     // SAFETY: the register keeps its value. Not an empty template: two line records at one instruction are refused
     // ("Invalid line_info", Linux 6.18).
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };

@@ -9,10 +9,12 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use fw_common::conntrack::{Class, Connection};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
-use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS, RECLAIM_STEPS};
+use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS, RECLAIM_STEPS, reserved_connections};
 use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
 use fw_common::{FlowKey, Scratch, Tables};
+
+use crate::frame::opaque;
 
 /// Absolute line of the live generation's root. The one word that publishes a rule set.
 #[map]
@@ -72,9 +74,17 @@ pub(crate) fn room<'a>() -> Option<&'a mut Room> {
     SCRATCH.get_ptr_mut(0).map(|room| unsafe { &mut *room })
 }
 
+/// How many CONNECTIONS there are: the kernel does not say.
+#[map]
+static COUNT: Array<u64> = Array::with_max_entries(1, 0);
+
 /// The number of EXPIRY's slots, minus one; set by the loader.
 #[unsafe(no_mangle)]
 static EXPIRY_MASK: u32 = 2047;
+
+/// The number of CONNECTIONS that fit; set by the loader.
+#[unsafe(no_mangle)]
+static MAX_CONNECTIONS: u32 = 1024;
 
 /// The maps as [`Tables`].
 pub(crate) struct Maps;
@@ -88,6 +98,11 @@ impl Tables for Maps {
     #[inline(always)]
     fn line(&self, number: u32) -> Option<&Line> {
         POLICY.get(number)
+    }
+
+    #[inline(always)]
+    fn opaque(&self, index: u32) -> u32 {
+        opaque(index as usize) as u32
     }
 
     #[inline(always)]
@@ -109,7 +124,10 @@ impl Tables for Maps {
         match class {
             Class::HalfOpen => {
                 // What is over must not answer for its successor; most flows have no predecessor.
-                let _ = CONNECTIONS.remove(key);
+                forget(key);
+                if make_room(connection.flags) == 0 {
+                    return Err(TableFull);
+                }
                 HALF_OPEN.insert(key, connection, 0).map_err(|_| TableFull)
             }
             Class::Confirmed => insert_confirmed(key, connection),
@@ -120,9 +138,10 @@ impl Tables for Maps {
     fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
         let Some(entry) = HALF_OPEN.get_ptr(key) else { return Ok(()) };
         // SAFETY: as in `connection`; the kernel copies the value before this program returns.
-        insert_confirmed(key, unsafe { &*entry })?;
+        let confirmed = insert_confirmed(key, unsafe { &*entry });
+        // Gone either way: a flow that found no room must not live on as a half-open one.
         let _ = HALF_OPEN.remove(key);
-        Ok(())
+        confirmed
     }
 
     #[inline(always)]
@@ -152,37 +171,97 @@ impl Tables for Maps {
 
 #[inline(never)]
 fn insert_confirmed(key: &FlowKey, connection: &Connection) -> Result<(), TableFull> {
-    let note = free_note().ok_or(TableFull)?;
-    CONNECTIONS.insert(key, connection, 0).map_err(|_| TableFull)?;
-    // SAFETY: array elements live as long as the map. Two CPUs that chose the same note lose one of the keys; its
-    // connection is then found by lookup or by a sweep from user space.
-    unsafe { *note = *key };
+    forget(key);
+    let note = free_note();
+    if note == NO_NOTE || counted() >= limit(connection.flags) {
+        return Err(TableFull);
+    }
+    // Two CPUs may confirm the same flow at once: the second finds the first one's entry.
+    match CONNECTIONS.insert(key, connection, BPF_NOEXIST as u64) {
+        Ok(()) => count(1),
+        Err(EEXIST) => return Ok(()),
+        Err(_) => return Err(TableFull),
+    }
+    if let Some(note) = EXPIRY.get_ptr_mut(note) {
+        // SAFETY: array elements live as long as the map. Two CPUs that chose the same note lose one of the keys: its
+        // connection is removed when its own packets find it expired.
+        unsafe { *note = *key };
+    }
     Ok(())
 }
 
-/// A place to note a new connection, making one by removing an expired connection if need be. Starts anywhere, so
-/// that the whole table is visited over time and CPUs keep apart; bounded, so that no packet pays for a sweep.
+const EEXIST: i32 = -17;
+const NO_NOTE: u32 = u32::MAX;
+
+/// Removes a confirmed connection, if there is one.
 #[inline(always)]
-fn free_note() -> Option<*mut FlowKey> {
+fn forget(key: &FlowKey) {
+    if CONNECTIONS.remove(key).is_ok() {
+        count(-1);
+    }
+}
+
+/// 1 if a connection with these flags may be added; removes some expired ones if it could not be otherwise.
+#[inline(always)]
+fn make_room(flags: u8) -> u32 {
+    let limit = limit(flags);
+    if counted() >= limit {
+        free_note();
+    }
+    u32::from(counted() < limit)
+}
+
+/// How many connections there may be before one with these flags is refused.
+#[inline(always)]
+fn limit(flags: u8) -> u64 {
+    // SAFETY: reads a word that the loader set before the program was loaded.
+    let max = unsafe { core::ptr::read_volatile(&raw const MAX_CONNECTIONS) };
+    let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
+    u64::from(max.saturating_sub(kept))
+}
+
+/// The number of a place to note a new connection; removes the expired connections that it comes across. Starts
+/// anywhere, so that the whole table is visited over time and CPUs keep apart; bounded, so that no packet pays for a
+/// sweep.
+#[inline(never)]
+fn free_note() -> u32 {
     // SAFETY: reads a word that the loader set before the program was loaded.
     let mask = unsafe { core::ptr::read_volatile(&raw const EXPIRY_MASK) };
     // SAFETY: takes nothing, returns an integer.
     let start = unsafe { bpf_get_prandom_u32() };
     // SAFETY: takes nothing, returns an integer.
     let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
+    let mut free = NO_NOTE;
     for step in 0..RECLAIM_STEPS {
-        let note = EXPIRY.get_ptr_mut(start.wrapping_add(step) & mask)?;
+        let number = start.wrapping_add(step) & mask;
+        let Some(note) = EXPIRY.get_ptr_mut(number) else { return NO_NOTE };
         // SAFETY: array elements live as long as the map.
         let noted = unsafe { &*note };
         // SAFETY: only the age is read, at once.
         match unsafe { CONNECTIONS.get(noted) } {
-            None => return Some(note),
+            None => free = number,
             Some(connection) if connection.is_expired(now_ns) => {
-                let _ = CONNECTIONS.remove(noted);
-                return Some(note);
+                forget(noted);
+                free = number;
             }
             Some(_) => {}
         }
     }
-    None
+    free
+}
+
+#[inline(always)]
+fn counted() -> u64 {
+    // A moment's negative count, between two CPUs' steps, is a small one.
+    COUNT.get(0).map_or(0, |count| (*count as i64).max(0) as u64)
+}
+
+/// Adds atomically.
+#[inline(always)]
+fn count(change: i64) {
+    let Some(count) = COUNT.get_ptr_mut(0) else { return };
+    // SAFETY: an aligned u64 that lives as long as the map. `core::sync::atomic` has no read-modify-write on this target.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({count} + 0) += {change}", count = in(reg) count, change = in(reg) change);
+    }
 }

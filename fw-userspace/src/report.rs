@@ -19,12 +19,12 @@ pub struct LoadReport {
     pub rules: usize,
     /// Lines of 64 bytes that this generation takes, in bytes.
     pub policy_bytes: u64,
-    /// All maps together, bytes.
-    pub memory_bytes: u64,
-    /// Milliseconds.
-    pub compile_ms: f64,
-    /// Milliseconds, compiling included.
-    pub total_ms: f64,
+    /// All maps together, bytes; absent in a dry run.
+    pub memory_bytes: Option<u64>,
+    /// Milliseconds; absent where nothing was compiled.
+    pub compile_ms: Option<f64>,
+    /// Milliseconds, compiling included; absent where nothing was compiled.
+    pub total_ms: Option<f64>,
     /// Seconds until the kernel goes back to the rules before, unless confirmed.
     pub confirm_within_s: Option<u64>,
     /// Seconds for which connections older than the rules are taken over; 0 for not at all.
@@ -78,8 +78,10 @@ pub struct Status {
     pub loaded_at: u64,
     /// Seconds left to confirm it; absent when confirmed.
     pub confirm_within_s: Option<u64>,
-    /// It was not confirmed in time: the generation before is in force again.
+    /// The last load was not confirmed in time: the generation before it is in force again.
     pub reverted: bool,
+    /// False if it was not confirmed in time and there was none before: everything passes.
+    pub in_force: bool,
     /// Hooks, verified against the kernel.
     pub hooks: Vec<HookReport>,
     /// Devices named by the rules that do not exist.
@@ -120,7 +122,7 @@ pub struct InterfaceStatus {
 /// One table.
 #[derive(Debug, Clone, Serialize)]
 pub struct TableStatus {
-    /// `connections`, `half_open`, `policy_lines`, `rule_counters`.
+    /// `connections`, `half_open`, `policy_lines`.
     pub table: &'static str,
     /// Entries in use.
     pub used: u64,

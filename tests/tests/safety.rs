@@ -48,6 +48,13 @@ impl Server {
         start.elapsed()
     }
 
+    /// No pin is left, and no program: the kernel ends a link a moment after its last pin.
+    fn is_free(&self) {
+        assert_eq!(entries(self.bpffs.path()), 0);
+        self.becomes(PASSES);
+        assert_eq!(programs(&self.rig.server, "eth0"), 0);
+    }
+
     /// A command that has to succeed.
     fn do_it(&self, arguments: &[&str]) -> Output {
         let output = self.fwctl().run(arguments).unwrap();
@@ -170,8 +177,7 @@ fn unload_leaves_no_program_and_no_pin() {
     assert_eq!(server.tcp(), ONLY_80);
     assert!(entries(server.bpffs.path()) > 0);
     server.do_it(&["unload"]);
-    assert_eq!(server.tcp(), PASSES);
-    assert_eq!((programs(&server.rig.server, "eth0"), entries(server.bpffs.path())), (0, 0));
+    server.is_free();
     // And once more from the start.
     server.fwctl().load(&rules(&[81])).unwrap();
     assert_eq!(server.tcp(), ONLY_81);
@@ -186,8 +192,7 @@ fn unload_with_force_leaves_nothing_of_a_state_that_cannot_be_read() {
     let output = server.fwctl().run(["status"]).unwrap();
     assert_ne!(output.code(), 0, "{}", output.said());
     server.do_it(&["unload", "--force"]);
-    assert_eq!(server.tcp(), PASSES);
-    assert_eq!((programs(&server.rig.server, "eth0"), entries(server.bpffs.path())), (0, 0));
+    server.is_free();
 }
 
 /// Removes the pins of all maps, and leaves those of links and programs: how many.

@@ -516,7 +516,9 @@ fn a_device_that_comes_later_is_pending_until_it_is_attached_and_free_when_detac
 
     let detached = filtered.fwctl().run(["detach", "later"]).unwrap();
     assert_eq!(detached.code(), 0, "{}", detached.said());
-    assert_eq!((tcp(80), tcp(81)), (Reached, Reached));
+    // The kernel ends a link a moment after its pin.
+    assert!((0..5).any(|_| tcp(81) == Reached), "still filtered");
+    assert_eq!(tcp(80), Reached);
 }
 
 #[test]

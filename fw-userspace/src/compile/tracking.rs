@@ -52,9 +52,12 @@ impl Responses {
 pub fn open_rules_narrowed(old: &Policy, new: &Policy) -> bool {
     old.interfaces.iter().any(|(name, before)| {
         let Some(after) = new.interfaces.get(name) else { return false };
-        // Without groups everything passes, then as now.
-        if before.security_groups.is_empty() || after.security_groups.is_empty() {
+        // Without groups everything passes, and nothing has an entry.
+        if after.security_groups.is_empty() {
             return false;
+        }
+        if before.security_groups.is_empty() {
+            return true;
         }
         let before = untracked_ports(old, before);
         let after = untracked_ports(new, after);

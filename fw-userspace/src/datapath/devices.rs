@@ -8,8 +8,9 @@ use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, Prop,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
-use rtnetlink::{Handle, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
+use super::state::Side;
 use crate::error::{Error, Result};
 use crate::model::DeviceSelector;
 
@@ -46,16 +47,51 @@ impl Device {
 
 /// All devices of this namespace.
 pub(super) fn list() -> Result<Vec<Device>> {
-    let failed =
-        |error: &dyn std::fmt::Display| Error::system(format!("cannot list network devices: {error}"));
+    ask("list network devices", async |handle| collect(&handle).await)
+}
+
+/// Priority and handle of the filters on one side of a device's clsact qdisc.
+pub(super) fn filters(ifindex: u32, side: Side) -> Result<Vec<(u16, u32)>> {
+    ask("list the filters of a device", async |handle| {
+        let request = handle.traffic_filter(ifindex as i32).get();
+        let request = match side {
+            Side::Received => request.ingress(),
+            Side::Sent => request.egress(),
+        };
+        let mut replies = request.execute();
+        let mut filters = Vec::new();
+        while let Some(filter) = replies.try_next().await? {
+            // tcm_info: priority in the high half, protocol in the low one (net/sched/cls_api.c).
+            filters.push(((filter.header.info >> 16) as u16, u32::from(filter.header.handle)));
+        }
+        Ok(filters)
+    })
+}
+
+/// Takes an XDP program off a device that was attached without a link.
+pub(super) fn clear_xdp(ifindex: u32) -> Result<()> {
+    ask("take the XDP program off a device", async |handle| {
+        let nothing = LinkAttribute::Xdp(vec![LinkXdp::Fd(-1)]);
+        let message =
+            LinkMessageBuilder::<LinkUnspec>::new().index(ifindex).append_extra_attribute(nothing).build();
+        handle.link().set(message).execute().await
+    })
+}
+
+/// Runs one conversation with the kernel.
+fn ask<T>(
+    what: &str,
+    conversation: impl AsyncFnOnce(Handle) -> std::result::Result<T, rtnetlink::Error>,
+) -> Result<T> {
+    let failed = |error: &dyn std::fmt::Display| Error::system(format!("cannot {what}: {error}"));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| failed(&error))?;
         let serving = tokio::spawn(connection);
-        let devices = collect(&handle).await.map_err(|error| failed(&error));
+        let answer = conversation(handle).await.map_err(|error| failed(&error));
         serving.abort();
-        devices
+        answer
     })
 }
 

@@ -1,6 +1,9 @@
 //! Attaching, detaching and verifying programs at the hooks of devices.
 
+use std::ffi::{CStr, CString};
 use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
@@ -11,7 +14,7 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
 use aya::util::KernelVersion;
 
-use super::devices::Device;
+use super::devices::{self, Device};
 use super::driver;
 use super::programs::{TC_RECEIVED, TC_SENT, XDP_RECEIVED, tc_program, xdp_program};
 use super::state::{Hook, Side, Via};
@@ -19,14 +22,24 @@ use super::store::Store;
 use crate::error::{Error, Result};
 use crate::model::Mode;
 
-/// Ours among the filters of a clsact qdisc (below Linux 6.6): first in, and a handle that others hardly choose.
+/// First among the filters of a clsact qdisc (below Linux 6.6), on both sides: whoever is behind a filter that says
+/// "ok" is not asked any more.
 const TC_PRIORITY: u16 = 1;
-const TC_HANDLE: TcHandle = TcHandle::new(0, 0xf3c1);
+
+/// Ours among them: by the pin directory, so that several instances tell their filters apart.
+fn tc_handle(store: &Store) -> TcHandle {
+    let path = store.bpffs().as_os_str().as_bytes();
+    let hash =
+        path.iter().fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    TcHandle::new(0, 0xf000 | (hash >> 20) as u16)
+}
 
 /// Where the received side of a device is to be filtered, and why.
-pub(super) fn choose(device: &Device, mode: Mode) -> Result<(bool, String)> {
+pub(super) fn choose(store: &Store, device: &Device, mode: Mode) -> Result<(bool, String)> {
     let held = |id: u32| format!("its XDP hook is taken by {}", program_name(id));
-    match (mode, device.xdp) {
+    // What an earlier load of ours left there is taken over.
+    let ours = ProgramInfo::from_pin(store.programs().join(XDP_RECEIVED)).ok().map(|program| program.id());
+    match (mode, device.xdp.filter(|id| Some(*id) != ours)) {
         (Mode::Tc, _) => Ok((false, "mode is tc".to_owned())),
         (Mode::Xdp, Some(id)) => Err(Error::system(format!(
             "cannot filter \"{}\" with mode xdp: {}; remove it or use mode auto, which takes TC",
@@ -65,12 +78,18 @@ fn attach_xdp(store: &Store, hook: &Hook, pin: &Path) -> Result<Via> {
             hook.device
         ))
     };
-    let mut program = xdp_program(store)?;
+    let mut program = xdp_program(&store.programs())?;
     let id =
         program.attach_to_if_index(hook.ifindex, XdpMode::Driver).map_err(|error| failed(&chain(&error)))?;
     let link = program.take_link(id).map_err(|error| failed(&error))?;
-    // Where the kernel refuses a link aya falls back to netlink, which ends with us; dropping it detaches.
-    let link: FdLink = link.try_into().map_err(|_| failed(&"the driver takes no XDP link"))?;
+    // Where the kernel refuses a link aya falls back to netlink, which no pin can hold.
+    let link: FdLink = match link.try_into() {
+        Ok(link) => link,
+        Err(_) => {
+            devices::clear_xdp(hook.ifindex)?;
+            return Err(failed(&"the driver takes no XDP link"));
+        }
+    };
     link.pin(pin).map_err(|error| failed(&error))?;
     Ok(Via::Xdp)
 }
@@ -79,7 +98,7 @@ fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Vi
     let failed = |error: &dyn std::fmt::Display| {
         Error::system(format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()))
     };
-    let mut program = tc_program(store, program)?;
+    let mut program = tc_program(&store.programs(), program)?;
     if has_tcx() {
         // First of all on the way in, last of all on the way out: nearest to the wire.
         let order = match hook.side {
@@ -97,7 +116,8 @@ fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Vi
     }
     // Whoever made a clsact qdisc keeps it: ours is not told from another's, so none is ever deleted.
     let _ = qdisc_add_clsact(&hook.device);
-    let options = NlOptions { priority: TC_PRIORITY, handle: TC_HANDLE, classid: None };
+    remove_filter(store, hook.ifindex, hook.side)?;
+    let options = NlOptions { priority: TC_PRIORITY, handle: tc_handle(store), classid: None };
     let id = program
         .attach_with_options(&hook.device, attach_type(hook.side), TcAttachOptions::Netlink(options))
         .map_err(|error| failed(&chain(&error)))?;
@@ -111,8 +131,8 @@ fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Vi
     Ok(via)
 }
 
-/// Puts the pinned programs in the place of those that a hook runs, with no packet in between.
-pub(super) fn replace(store: &Store, hook: &Hook) -> Result<()> {
+/// Puts the programs pinned in `programs` in the place of those that a hook runs, with no packet in between.
+pub(super) fn replace(store: &Store, hook: &Hook, programs: &Path) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::system(format!("cannot replace the program at \"{}\": {error}", hook.device))
     };
@@ -125,7 +145,7 @@ pub(super) fn replace(store: &Store, hook: &Hook) -> Result<()> {
         Via::Xdp => {
             let link: FdLink = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?.into();
             let link: XdpLink = link.try_into().map_err(|_| failed(&"its pin is no XDP link"))?;
-            let mut program = xdp_program(store)?;
+            let mut program = xdp_program(programs)?;
             let id = program.attach_to_link(link).map_err(|error| failed(&chain(&error)))?;
             // Still pinned: closing our descriptor changes nothing.
             drop(program.take_link(id).map_err(|error| failed(&error))?);
@@ -133,13 +153,14 @@ pub(super) fn replace(store: &Store, hook: &Hook) -> Result<()> {
         Via::Tcx => {
             let link: FdLink = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?.into();
             let link: SchedClassifierLink = link.try_into().map_err(|_| failed(&"its pin is no TCX link"))?;
-            let mut program = tc_program(store, name)?;
+            let mut program = tc_program(programs, name)?;
             let id = program.attach_to_link(link).map_err(|error| failed(&chain(&error)))?;
             drop(program.take_link(id).map_err(|error| failed(&error))?);
         }
         Via::Tc { priority, handle } => {
+            // First the program: a link that is dropped on an error takes the filter along.
+            let mut program = tc_program(programs, name)?;
             let link = netlink_filter(hook, priority, handle).map_err(|error| failed(&error))?;
-            let mut program = tc_program(store, name)?;
             let id = program.attach_to_link(link).map_err(|error| failed(&chain(&error)))?;
             std::mem::forget(program.take_link(id).map_err(|error| failed(&error))?);
         }
@@ -155,11 +176,81 @@ pub(super) fn detach(store: &Store, hook: &Hook) {
         }
         return;
     }
-    let _ = fs::remove_file(store.link(hook));
+    let pin = store.link(hook);
+    detach_link(&pin);
+    let _ = fs::remove_file(pin);
 }
 
+/// Ends a pinned link at once. Removing its pin alone ends it when the kernel comes to it: a moment later.
+pub(super) fn detach_link(pin: &Path) {
+    /// `BPF_LINK_DETACH` and its part of `union bpf_attr`, include/uapi/linux/bpf.h (Linux 5.9).
+    const BPF_LINK_DETACH: libc::c_int = 34;
+    #[repr(C)]
+    struct Attributes {
+        link_fd: u32,
+    }
+    let Some(descriptor) = open_pin(pin) else { return };
+    let attributes = Attributes { link_fd: descriptor.as_raw_fd() as u32 };
+    let size = size_of::<Attributes>();
+    // SAFETY: the attributes are alive during the call and as long as it says; the kernel only reads them.
+    unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size) };
+}
+
+fn open_pin(pin: &Path) -> Option<OwnedFd> {
+    /// `BPF_OBJ_GET` and its part of `union bpf_attr`.
+    const BPF_OBJ_GET: libc::c_int = 7;
+    #[repr(C)]
+    struct Attributes {
+        pathname: u64,
+        bpf_fd: u32,
+        file_flags: u32,
+    }
+    let path = CString::new(pin.as_os_str().as_bytes()).ok()?;
+    let attributes = Attributes { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
+    let size = size_of::<Attributes>();
+    // SAFETY: the attributes and the path that they point to are alive during the call.
+    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size) };
+    let descriptor = i32::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0)?;
+    // SAFETY: the kernel has just given it to us.
+    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The filter of a hook, found by the device's index: its name may have changed, or be another device's by now.
 fn netlink_filter(hook: &Hook, priority: u16, handle: u32) -> std::io::Result<SchedClassifierLink> {
-    SchedClassifierLink::attached(&hook.device, attach_type(hook.side), priority, handle.into(), None)
+    filter_of(hook.ifindex, hook.side, priority, handle.into())
+}
+
+fn filter_of(
+    ifindex: u32,
+    side: Side,
+    priority: u16,
+    handle: TcHandle,
+) -> std::io::Result<SchedClassifierLink> {
+    let mut name = [0 as libc::c_char; libc::IF_NAMESIZE];
+    // SAFETY: the call writes at most IF_NAMESIZE bytes, with a terminating zero.
+    if unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null() {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so there is a terminating zero.
+    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy();
+    SchedClassifierLink::attached(&name, attach_type(side), priority, handle, None)
+}
+
+/// Removes a filter of this pin directory that nobody remembers.
+pub(super) fn remove_filter(store: &Store, ifindex: u32, side: Side) -> Result<()> {
+    if has_tcx() {
+        return Ok(());
+    }
+    let handle = tc_handle(store);
+    let ours = (TC_PRIORITY, u32::from(handle));
+    // No clsact qdisc, no filters.
+    if devices::filters(ifindex, side).is_ok_and(|filters| filters.contains(&ours)) {
+        let link = filter_of(ifindex, side, TC_PRIORITY, handle).map_err(|error| {
+            Error::system(format!("cannot remove a filter left at device {ifindex}: {error}"))
+        })?;
+        drop(link);
+    }
+    Ok(())
 }
 
 /// What the kernel says of a hook.
@@ -193,7 +284,15 @@ pub(super) fn verify(store: &Store, hook: &Hook, devices: &[Device]) -> Verified
             Verified { problem, ahead: Vec::new() }
         }
         Via::Tcx => verify_tcx(hook, device, ours),
-        Via::Tc { .. } => Verified::default(),
+        Via::Tc { priority, handle } => {
+            let is_ours = |filter: &(u16, u32)| *filter == (priority, handle);
+            let problem = match devices::filters(hook.ifindex, hook.side) {
+                Ok(filters) if filters.iter().any(is_ours) => None,
+                Ok(_) => Some("our filter is not at the hook".to_owned()),
+                Err(error) => Some(error.to_string()),
+            };
+            Verified { problem, ahead: Vec::new() }
+        }
     }
 }
 

@@ -49,10 +49,11 @@ pub fn status(bpffs: &Path) -> Result<Status> {
         loaded_at: state.loaded_at,
         confirm_within_s: waits.then(|| (deadline_ns - now_ns) / 1_000_000_000),
         reverted,
+        in_force: !nothing_in_force,
         pending: pending(state),
         interfaces: interfaces(&policy, state),
         rules: state.rules.len(),
-        tables: tables(&store, &policy)?,
+        tables: tables(&store)?,
         ethertypes: ethertypes(&store, state)?,
         healthy: healthy && !nothing_in_force,
         hooks,
@@ -123,7 +124,7 @@ fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
 /// The report of a load, hooks verified.
 pub(super) fn load_report(store: &Store, state: &State) -> Result<LoadReport> {
     let mut report = report_of(state, &hook_reports(store, state)?);
-    report.memory_bytes = install::memory_bytes(store);
+    report.memory_bytes = Some(install::memory_bytes(store));
     Ok(report)
 }
 
@@ -137,9 +138,9 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
         detached: Vec::new(),
         rules: state.rules.len(),
         policy_bytes: 0,
-        memory_bytes: 0,
-        compile_ms: 0.0,
-        total_ms: 0.0,
+        memory_bytes: None,
+        compile_ms: None,
+        total_ms: None,
         confirm_within_s: None,
         adopt_s: 0,
         notes: Vec::new(),
@@ -220,7 +221,7 @@ fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
     list
 }
 
-fn tables(store: &Store, policy: &Policy) -> Result<Vec<TableStatus>> {
+fn tables(store: &Store) -> Result<Vec<TableStatus>> {
     let sizes = install::sizes(store)?;
     let now_ns = monotonic_ns();
     let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
@@ -228,7 +229,6 @@ fn tables(store: &Store, policy: &Policy) -> Result<Vec<TableStatus>> {
         let before = array.at(live.root.previous).map_or(0, |extent| extent.root.lines);
         live.root.lines + before
     });
-    let _ = policy;
     Ok(vec![
         TableStatus {
             table: "connections",

@@ -8,19 +8,21 @@ use aya::maps::{MapData, MapInfo, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use fw_common::verdict::Counter;
 
-use super::hooks;
+use super::load::Current;
 use super::policy_array::{PolicyArray, map_error, open_map};
 use super::programs::{self, MAPS, Sizes};
-use super::state::State;
+use super::state::Hook;
 use super::store::Store;
+use super::{devices, hooks};
 use crate::error::{Error, Result};
 
 /// Makes sure that the pinned maps hold `need` and that the pinned programs are of this build. Programs that run are
 /// replaced in place; all of them, old and new, follow the same live word meanwhile.
-pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&State>) -> Result<Sizes> {
-    let Some(state) = current else {
+pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> Result<Sizes> {
+    let Some(current) = current else {
+        store.clear()?;
         let mut object = programs::load_object(need, &pins(store, &[]))?;
-        programs::pin_programs(&mut object, store)?;
+        programs::pin_programs(&mut object, &store.programs())?;
         return Ok(*need);
     };
     let present = sizes(store)?;
@@ -38,21 +40,22 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&State>) -> Re
         .filter(|(new, old)| new.1 > old.1)
         .map(|(new, _)| new.0)
         .collect();
-    if grown.is_empty() && state.object == programs::object_id() {
-        return Ok(sizes);
+    if !grown.is_empty() || current.state.object != programs::object_id() {
+        replace(store, &sizes, &grown, &current.hooks)?;
     }
-    replace(store, &sizes, &grown, state)?;
     Ok(sizes)
 }
 
-fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], state: &State) -> Result<()> {
-    let directory = store.grown();
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir(&directory)
-        .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", directory.display())))?;
+/// Everything new is made beside the old, the hooks are turned to it one by one, and only then does it take the old
+/// one's place; on a failure those already turned are turned back.
+fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], hooks: &[Hook]) -> Result<()> {
+    let next = store.next();
+    let _ = fs::remove_dir_all(&next);
+    fs::create_dir(&next)
+        .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", next.display())))?;
     let mut object = programs::load_object(sizes, &pins(store, grown))?;
     for name in grown {
-        let (old, new) = (store.maps().join(name), directory.join(name));
+        let (old, new) = (store.maps().join(name), next.join(name));
         match *name {
             "POLICY" => {
                 let live = store.maps().join("LIVE");
@@ -62,20 +65,28 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], state: &State) 
             _ => copy_counters(&old, &new)?,
         }
     }
-    programs::pin_programs(&mut object, store)?;
-    for hook in &state.hooks {
-        // A device that has gone needs no new program.
-        match hooks::replace(store, hook) {
-            Err(error) if store.link(hook).exists() => return Err(error),
-            _ => {}
+    programs::pin_programs(&mut object, &next)?;
+    let devices = devices::list()?;
+    // The pin of a link outlives its device; the link then takes no other program, and needs none.
+    let is_there = |hook: &&Hook| devices.iter().any(|device| device.ifindex == hook.ifindex);
+    let mut turned: Vec<&Hook> = Vec::new();
+    for hook in hooks.iter().filter(is_there) {
+        if let Err(error) = hooks::replace(store, hook, &next) {
+            for hook in turned {
+                let _ = hooks::replace(store, hook, &store.programs());
+            }
+            let _ = fs::remove_dir_all(&next);
+            return Err(error);
         }
+        turned.push(hook);
     }
-    for name in grown {
-        let (old, new) = (store.maps().join(name), directory.join(name));
-        fs::rename(&new, &old)
-            .map_err(|error| Error::system(format!("cannot replace the map \"{name}\": {error}")))?;
+    let maps = grown.iter().map(|name| (*name, store.maps()));
+    let programs = programs::PROGRAMS.iter().map(|name| (*name, store.programs()));
+    for (name, directory) in maps.chain(programs) {
+        fs::rename(next.join(name), directory.join(name))
+            .map_err(|error| Error::system(format!("cannot replace \"{name}\": {error}")))?;
     }
-    let _ = fs::remove_dir(&directory);
+    let _ = fs::remove_dir(&next);
     Ok(())
 }
 
@@ -83,7 +94,7 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], state: &State) 
 fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, PathBuf> {
     MAPS.iter()
         .map(|(name, _)| {
-            let directory = if grown.contains(name) { store.grown() } else { store.maps() };
+            let directory = if grown.contains(name) { store.next() } else { store.maps() };
             (*name, directory.join(name))
         })
         .collect()

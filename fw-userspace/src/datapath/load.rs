@@ -8,7 +8,7 @@ use super::devices::{self, Device};
 use super::plan::{self, Adoption, Devices, Plan};
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
-use super::state::{Hook, State};
+use super::state::{Hook, Side, State};
 use super::store::{self, Store};
 use super::{LoadOptions, hooks, inspect, install, lock::Lock, open_loaded, require_root};
 use crate::compile::{self, Compiled, Numbering};
@@ -27,8 +27,9 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
             Some(store) => Current::read(&store)?,
             None => None,
         };
-        let said = current.as_ref().map(Current::said).unwrap_or_default();
-        return Wish { source, policy, said, options }.rehearse(current.as_ref());
+        let said = said_before(current.as_ref(), policy);
+        let store = Store::at(bpffs);
+        return Wish { source, policy, said, options }.rehearse(&store, current.as_ref());
     }
     let was_there = Store::open(bpffs)?.is_some();
     Store::create(bpffs)?;
@@ -36,14 +37,27 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
     // Again: the command that we waited for may have removed it.
     let store = Store::create(bpffs)?;
     let current = Current::read(&store)?;
-    let mut said = current.as_ref().map(Current::said).unwrap_or_default();
-    // A file that names a device again wants it filtered again.
-    said.taken.clear();
+    let said = said_before(current.as_ref(), policy);
     let report = Wish { source, policy, said, options }.grant(&store, current.as_ref());
     if report.is_err() && !was_there {
         let _ = store.remove();
     }
     report
+}
+
+/// What `attach` said holds as long as the rules have what it named; a file that names a device again wants it
+/// filtered again, whatever `detach` said.
+fn said_before(current: Option<&Current>, policy: &Policy) -> Devices {
+    let mut said = current.map(Current::said).unwrap_or_default();
+    said.taken.clear();
+    said.given.retain(|_, name| has_device(policy, name));
+    said
+}
+
+/// Whether the rules have an interface or a router's leg of this name that is filtered on a device.
+fn has_device(policy: &Policy, name: &str) -> bool {
+    policy.interfaces.get(name).is_some_and(|interface| interface.attachment.is_some())
+        || policy.subnets.get(name).is_some_and(|subnet| subnet.leg.is_some())
 }
 
 /// Keeps rules that were loaded with a deadline.
@@ -64,47 +78,42 @@ pub fn confirm(bpffs: &Path) -> Result<LoadReport> {
         )));
     }
     current.array(&store)?.confirm(live.base);
-    let previous = current.confirmed(&store)?;
-    detach_left(&store, previous.as_ref().map_or(&[], |state| &state.hooks), &current.state.hooks);
+    detach_left(&store, &current.hooks, &current.state.hooks);
     let mut report = inspect::load_report(&store, &current.state)?;
+    report.policy_bytes = u64::from(live.root.lines) * 64;
     report.notes.push(format!("generation {} is confirmed", live.root.generation));
     Ok(report)
 }
 
-/// Goes back to the rules before those in force.
+/// Goes back to the rules before those in force, by loading them again: devices may have come and gone since.
 pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
-    let mut array = current.array(&store)?;
-    let target = array.at(current.live.root.previous);
-    let state = match target {
-        Some(target) => store.read_state(target.root.generation)?.map(|state| (target, state)),
+    let target = match current.array(&store)?.at(current.live.root.previous) {
+        Some(target) => store.read_state(target.root.generation)?,
         None => None,
     };
-    let Some((target, mut state)) = state else {
+    let Some(state) = target else {
         return Err(Error::system(
             "there are no rules to go back to; `fwctl unload` ends filtering altogether",
         ));
     };
-    let devices = devices::list()?;
-    state.hooks = attach_missing(&store, &state.hooks, &devices, Some(&current.state))?;
-    store.write_state(&state)?;
-    array.confirm(target.base);
-    array.publish(target.base)?;
-    detach_left(&store, &current.state.hooks, &state.hooks);
-    store.keep_states(&[state.generation]);
-    let mut report = inspect::load_report(&store, &state)?;
-    report.notes.push(format!("back from generation {} to {}", current.state.generation, state.generation));
+    let policy = policy_of(&state)?;
+    let said = Devices { given: state.given.clone(), taken: state.taken.clone() };
+    let options = LoadOptions::default();
+    let wish = Wish { source: state.source.as_bytes(), policy: &policy, said, options: &options };
+    let mut report = wish.grant(&store, Some(&current))?;
+    report
+        .notes
+        .push(format!("generation {} is what generation {} was", report.generation, state.generation));
     Ok(report)
 }
 
 /// Filters a device as an interface of the rules in force.
 pub fn attach(bpffs: &Path, device: &str, interface: &str) -> Result<LoadReport> {
     again(bpffs, |policy, devices, said| {
-        let known = policy.interfaces.get(interface).is_some_and(|interface| interface.attachment.is_some());
-        let leg = policy.subnets.get(interface).is_some_and(|subnet| subnet.leg.is_some());
-        if !known && !leg {
+        if !has_device(policy, interface) {
             return Err(Error::input(format!(
                 "the rules in force have no interface \"{interface}\" with a device; `fwctl show` lists them"
             )));
@@ -135,7 +144,14 @@ fn again(
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
-    if current.live.root.deadline_ns != 0 {
+    let live = current.live.root;
+    let is_over = live.deadline_ns != 0 && monotonic_ns() >= live.deadline_ns;
+    if is_over && live.previous == 0 {
+        return Err(Error::system(
+            "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
+        ));
+    }
+    if live.deadline_ns != 0 && !is_over {
         return Err(Error::system(
             "the rules in force wait for their confirmation; run `fwctl confirm` or `fwctl rollback` first",
         ));
@@ -162,14 +178,10 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
     let mut done = Vec::new();
-    let previous = current.confirmed(&store)?;
     current.array(&store)?.publish(0)?;
-    for hook in current.state.hooks.iter().chain(previous.iter().flat_map(|state| &state.hooks)) {
+    for hook in &current.hooks {
         hooks::detach(&store, hook);
-        let line = format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name());
-        if !done.contains(&line) {
-            done.push(line);
-        }
+        done.push(format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name()));
     }
     store.remove()?;
     done.push(format!("removed what was pinned under \"{}\"", bpffs.display()));
@@ -181,16 +193,23 @@ fn unload_by_force(bpffs: &Path) -> Result<Vec<String>> {
         return Ok(vec![format!("nothing is pinned under \"{}\"", bpffs.display())]);
     }
     let _lock = Lock::take(bpffs)?;
-    // Filters of a qdisc (below Linux 6.6) are known by the state alone, if it can be read.
     if let Ok(Some(store)) = Store::open(bpffs)
         && let Ok(Some(current)) = Current::read(&store)
     {
-        for hook in &current.state.hooks {
+        for hook in &current.hooks {
             hooks::detach(&store, hook);
         }
     }
+    for device in devices::list()? {
+        for side in [Side::Received, Side::Sent] {
+            hooks::remove_filter(&Store::at(bpffs), device.ifindex, side)?;
+        }
+    }
     let removed = store::remove_everything(bpffs)?;
-    Ok(vec![format!("removed {removed} pin directories under \"{}\"", bpffs.display())])
+    Ok(vec![match removed {
+        0 => format!("nothing of fwctl was pinned under \"{}\"", bpffs.display()),
+        _ => format!("removed what was pinned under \"{}\"", bpffs.display()),
+    }])
 }
 
 /// What is loaded now.
@@ -199,33 +218,52 @@ pub(super) struct Current {
     pub(super) live: Extent,
     /// The state of the generation in force: the live one, or the one before if it was not confirmed in time.
     pub(super) state: State,
+    /// Hooks of every generation that is kept: the live one and the one before.
+    pub(super) hooks: Vec<Hook>,
+    /// The live generation's, whether in force or not: numbers that were given out stay given out.
+    numbering: Numbering,
 }
 
 impl Current {
     /// `None` if nothing was ever published here.
     pub(super) fn read(store: &Store) -> Result<Option<Self>> {
-        if !store.maps().join("LIVE").exists() {
+        if !store.maps().join("LIVE").exists() || !store.maps().join("POLICY").exists() {
             return Ok(None);
         }
         let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
         let Some(live) = array.live()? else { return Ok(None) };
-        let in_force = array.in_force(monotonic_ns())?.unwrap_or(live);
-        let state = store.read_state(in_force.root.generation)?.ok_or_else(|| {
-            Error::system(format!(
-                "the state of generation {} is missing; remove everything with `fwctl unload --force`",
-                in_force.root.generation
-            ))
-        })?;
+        let read = |extent: Extent| {
+            store.read_state(extent.root.generation)?.ok_or_else(|| {
+                Error::system(format!(
+                    "the state of generation {} is missing; remove everything with `fwctl unload --force`",
+                    extent.root.generation
+                ))
+            })
+        };
+        let live_state = read(live)?;
+        let previous = match array.at(live.root.previous) {
+            Some(extent) => store.read_state(extent.root.generation)?,
+            None => None,
+        };
         let here = inspect::netns();
-        if state.netns != here {
+        if live_state.netns != here {
             return Err(Error::system(format!(
                 "\"{}\" belongs to another network namespace (inode {}, this one is {here}); name another directory \
                  with --bpffs",
                 store.bpffs().display(),
-                state.netns
+                live_state.netns
             )));
         }
-        Ok(Some(Self { live, state }))
+        let mut hooks = live_state.hooks.clone();
+        for hook in previous.iter().flat_map(|state| &state.hooks) {
+            if !hooks.iter().any(|other| is_same_place(other, hook)) {
+                hooks.push(hook.clone());
+            }
+        }
+        let numbering = live_state.numbering.clone();
+        let in_force = array.in_force(monotonic_ns())?.unwrap_or(live);
+        let state = if in_force == live { live_state } else { read(in_force)? };
+        Ok(Some(Self { live, state, hooks, numbering }))
     }
 
     fn need(store: &Store) -> Result<Self> {
@@ -241,14 +279,6 @@ impl Current {
     /// The last generation that needs no confirmation: what the next one falls back to.
     fn last_confirmed(&self, array: &PolicyArray) -> Option<Extent> {
         if self.live.root.deadline_ns == 0 { Some(self.live) } else { array.at(self.live.root.previous) }
-    }
-
-    /// The state of the generation before the live one, where it is kept.
-    fn confirmed(&self, store: &Store) -> Result<Option<State>> {
-        match self.array(store)?.at(self.live.root.previous) {
-            Some(extent) => store.read_state(extent.root.generation),
-            None => Ok(None),
-        }
     }
 
     fn said(&self) -> Devices {
@@ -275,7 +305,7 @@ struct Ready {
 }
 
 impl Wish<'_> {
-    fn prepare(&self, current: Option<&Current>) -> Result<Ready> {
+    fn prepare(&self, store: &Store, current: Option<&Current>) -> Result<Ready> {
         let start = Instant::now();
         let now_ns = monotonic_ns();
         let devices = devices::list()?;
@@ -286,8 +316,7 @@ impl Wish<'_> {
             None => false,
         };
         let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
-        let state = current.map(|current| &current.state);
-        let plan = plan::make(self.policy, &devices, &self.said, state, adoption)?;
+        let plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
         if self.options.require_devices && !plan.pending.is_empty() {
             let (interface, device) = &plan.pending[0];
             return Err(Error::system(format!(
@@ -295,20 +324,19 @@ impl Wish<'_> {
                  or load without that option"
             )));
         }
-        let numbering = state.map_or_else(Numbering::default, |state| state.numbering.clone());
-        let generation = current
-            .map_or(1, |current| current.live.root.generation.max(current.state.generation).wrapping_add(1));
+        let numbering = current.map_or_else(Numbering::default, |current| current.numbering.clone());
+        let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
         let compiling = Instant::now();
         let compiled = compile::compile(self.policy, &plan.bindings, numbering, generation)
             .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
-        let is_new = |binding: &compile::Binding| binding.adopt_until_ns > now_ns;
-        let adopt_s = if plan.bindings.iter().any(is_new) { adopt_s } else { 0 };
+        let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
+        let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
         Ok(Ready { plan, compiled, generation, compile_ms, adopt_s, start })
     }
 
-    fn rehearse(&self, current: Option<&Current>) -> Result<LoadReport> {
-        let ready = self.prepare(current)?;
+    fn rehearse(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
+        let ready = self.prepare(store, current)?;
         let state = self.state(&ready);
         let mut report = inspect::report_of(&state, &[]);
         report.notes = ready.plan.notes.clone();
@@ -318,7 +346,7 @@ impl Wish<'_> {
     }
 
     fn grant(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
-        let mut ready = self.prepare(current)?;
+        let mut ready = self.prepare(store, current)?;
         let conntrack_max = self.policy.settings.conntrack_max;
         let need = Sizes::for_need(
             ready.compiled.lines.len() as u32,
@@ -326,17 +354,13 @@ impl Wish<'_> {
             ready.compiled.zone_slots,
             conntrack_max,
         );
-        let old_state = current.map(|current| &current.state);
-        let sizes = install::ensure(store, &need, old_state)?;
+        let old_hooks = current.map_or(&[][..], |current| &current.hooks);
+        let sizes = install::ensure(store, &need, current)?;
         if sizes.connections != conntrack_max {
             ready.plan.notes.push(format!(
                 "conntrack_max stays {} until `fwctl unload`: live connections are not moved to another table",
                 sizes.connections
             ));
-        }
-        let mut old_hooks = old_state.map_or_else(Vec::new, |state| state.hooks.clone());
-        if let Some(current) = current {
-            old_hooks.extend(current.confirmed(store)?.into_iter().flat_map(|state| state.hooks));
         }
         let mut array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
         let confirmed = current.and_then(|current| current.last_confirmed(&array));
@@ -351,20 +375,24 @@ impl Wish<'_> {
         };
         install::clear_rules(store, &ready.compiled.fresh_slots)?;
         let devices = devices::list()?;
-        ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_state)?;
+        ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
         let published = self.publish(store, &mut array, &mut ready, base, confirmed);
         if let Err(error) = published {
-            detach_left(store, &ready.plan.hooks, old_state.map_or(&[], |state| &state.hooks));
+            detach_left(store, &ready.plan.hooks, old_hooks);
             return Err(error);
         }
         let mut generations = vec![ready.generation];
         generations.extend(confirmed.map(|extent| extent.root.generation));
         store.keep_states(&generations);
-        let mut detached = Vec::new();
-        if self.options.confirm.is_none() {
-            // Hooks that waited for a confirmation which never came are among them.
-            detached = detach_left(store, &old_hooks, &ready.plan.hooks);
+        // Until a confirmation the hooks stay to which the kernel may go back.
+        let mut kept = ready.plan.hooks.clone();
+        if self.options.confirm.is_some() {
+            if let Some(extent) = confirmed {
+                let before = store.read_state(extent.root.generation)?;
+                kept.extend(before.into_iter().flat_map(|state| state.hooks));
+            }
         }
+        let detached = detach_left(store, old_hooks, &kept);
         let state = self.state(&ready);
         let mut report = inspect::load_report(store, &state)?;
         report.detached = detached;
@@ -423,38 +451,34 @@ impl Wish<'_> {
             .map(|(interface, device)| PendingDevice { interface: interface.clone(), device: device.clone() })
             .collect();
         report.policy_bytes = (ready.compiled.lines.len() * 64) as u64;
-        report.compile_ms = ready.compile_ms;
-        report.total_ms = milliseconds(ready.start);
+        report.compile_ms = Some(ready.compile_ms);
+        report.total_ms = Some(milliseconds(ready.start));
         report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());
         report.adopt_s = ready.adopt_s;
     }
 }
 
-/// Attaches what is not attached yet; on failure nothing new stays attached.
+/// Attaches what is not attached yet; on failure everything is attached that was.
 fn attach_missing(
     store: &Store,
     wanted: &[Hook],
     devices: &[Device],
-    current: Option<&State>,
+    attached: &[Hook],
 ) -> Result<Vec<Hook>> {
-    let mut hooks_now = Vec::new();
-    let mut added: Vec<Hook> = Vec::new();
+    let mut hooks_now: Vec<Hook> = Vec::new();
     for hook in wanted {
-        let present = current.is_some_and(|state| state.hooks.contains(hook));
-        if present && hooks::verify(store, hook, devices).problem.is_none() {
-            hooks_now.push(hook.clone());
-            continue;
+        let present = attached.iter().find(|other| is_same_place(other, hook));
+        if let Some(present) = present {
+            let hook = Hook { via: present.via, ..hook.clone() };
+            if hooks::verify(store, &hook, devices).problem.is_none() {
+                hooks_now.push(hook);
+                continue;
+            }
         }
         match hooks::attach(store, hook) {
-            Ok(via) => {
-                let hook = Hook { via, ..hook.clone() };
-                added.push(hook.clone());
-                hooks_now.push(hook);
-            }
+            Ok(via) => hooks_now.push(Hook { via, ..hook.clone() }),
             Err(error) => {
-                for hook in &added {
-                    hooks::detach(store, hook);
-                }
+                detach_left(store, &hooks_now, attached);
                 return Err(error);
             }
         }
@@ -462,14 +486,17 @@ fn attach_missing(
     Ok(hooks_now)
 }
 
+/// Whether two hooks are one and the same place in the kernel, whatever they are for.
+fn is_same_place(one: &Hook, other: &Hook) -> bool {
+    (one.ifindex, &one.device, one.side, one.via.name())
+        == (other.ifindex, &other.device, other.side, other.via.name())
+}
+
 /// Detaches the hooks of `before` that `now` does not have; returns their devices.
 fn detach_left(store: &Store, before: &[Hook], now: &[Hook]) -> Vec<String> {
     let mut devices = Vec::new();
     for hook in before {
-        let stays = now.iter().any(|other| {
-            (other.ifindex, other.side, other.via.name()) == (hook.ifindex, hook.side, hook.via.name())
-        });
-        if !stays {
+        if !now.iter().any(|other| is_same_place(other, hook)) {
             hooks::detach(store, hook);
             if !devices.contains(&hook.device) && !now.iter().any(|other| other.device == hook.device) {
                 devices.push(hook.device.clone());

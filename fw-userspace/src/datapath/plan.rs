@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::devices::Device;
 use super::hooks;
-use super::state::{Hook, Side, State, Via};
+use super::load::Current;
+use super::state::{Hook, Side, Via};
+use super::store::Store;
 use crate::compile::{Binding, Carries};
 use crate::error::{Error, Result};
 use crate::model::{Attachment, Mode, Policy};
@@ -42,7 +44,8 @@ pub(super) fn make(
     policy: &Policy,
     devices: &[Device],
     said: &Devices,
-    current: Option<&State>,
+    store: &Store,
+    current: Option<&Current>,
     adoption: Adoption,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
@@ -54,15 +57,16 @@ pub(super) fn make(
         .iter()
         .filter_map(|(name, subnet)| Some((Carries::Leg(name.clone()), subnet.leg.as_ref()?)));
     for (carries, attachment) in interfaces.chain(legs) {
-        let meant: Vec<&Device> = devices
+        let mut meant: Vec<&Device> = devices
             .iter()
-            .filter(|device| !said.taken.contains(&device.name))
             .filter(|device| match said.given.get(&device.name) {
                 Some(interface) => *interface == carries.name(),
                 None => device.is_meant_by(&attachment.device),
             })
             .collect();
-        if meant.is_empty() {
+        let exists = !meant.is_empty();
+        meant.retain(|device| !said.taken.contains(&device.name));
+        if !exists {
             plan.pending.push((carries.name().to_owned(), attachment.device.to_string()));
         }
         for device in meant {
@@ -74,7 +78,7 @@ pub(super) fn make(
                     carries.name()
                 )));
             }
-            plan.add(device, &carries, attachment, current, adoption)?;
+            plan.add(device, &carries, attachment, store, current, adoption)?;
         }
     }
     Ok(plan)
@@ -86,11 +90,15 @@ impl Plan {
         device: &Device,
         carries: &Carries,
         attachment: &Attachment,
-        current: Option<&State>,
+        store: &Store,
+        current: Option<&Current>,
         adoption: Adoption,
     ) -> Result<()> {
-        let is_same = |binding: &&Binding| binding.ifindex == device.ifindex && binding.device == device.name;
-        let before = current.and_then(|state| state.bindings.iter().find(is_same));
+        // A device that carries something else now has no connections yet: they are known by what they belong to.
+        let is_same = |binding: &&Binding| {
+            binding.ifindex == device.ifindex && binding.device == device.name && binding.carries == *carries
+        };
+        let before = current.and_then(|current| current.state.bindings.iter().find(is_same));
         let adopt_until_ns = match before {
             Some(binding) => binding.adopt_until_ns.max(adoption.all_until_ns),
             None => adoption.new_until_ns,
@@ -104,20 +112,20 @@ impl Plan {
             addresses: device.addresses.clone(),
             adopt_until_ns,
         });
-        let received = current.and_then(|state| hook_of(state, device, Side::Received));
+        let received = current.and_then(|current| hook_of(&current.hooks, device, Side::Received));
         let (via, why) = match received.filter(|hook| suits(hook.via, attachment.mode)) {
             Some(hook) => (hook.via, hook.why.clone()),
-            None => self.choose(device, attachment.mode)?,
+            None => self.choose(store, device, attachment.mode)?,
         };
         self.hooks.push(hook(device, carries, Side::Received, via, why));
-        let sent = current.and_then(|state| hook_of(state, device, Side::Sent));
+        let sent = current.and_then(|current| hook_of(&current.hooks, device, Side::Sent));
         let via = sent.map_or_else(tc, |hook| hook.via);
         self.hooks.push(hook(device, carries, Side::Sent, via, "the sent side is always TC".to_owned()));
         Ok(())
     }
 
-    fn choose(&mut self, device: &Device, mode: Mode) -> Result<(Via, String)> {
-        let (xdp, why) = hooks::choose(device, mode)?;
+    fn choose(&mut self, store: &Store, device: &Device, mode: Mode) -> Result<(Via, String)> {
+        let (xdp, why) = hooks::choose(store, device, mode)?;
         if !xdp && mode == Mode::Auto && device.xdp.is_some() {
             self.notes.push(format!("\"{}\" is filtered by TC: {why}", device.name));
         }
@@ -142,9 +150,8 @@ fn hook(device: &Device, carries: &Carries, side: Side, via: Via, why: String) -
     }
 }
 
-fn hook_of<'a>(state: &'a State, device: &Device, side: Side) -> Option<&'a Hook> {
-    state
-        .hooks
+fn hook_of<'a>(hooks: &'a [Hook], device: &Device, side: Side) -> Option<&'a Hook> {
+    hooks
         .iter()
         .find(|hook| hook.ifindex == device.ifindex && hook.device == device.name && hook.side == side)
 }

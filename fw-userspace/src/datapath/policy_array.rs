@@ -101,7 +101,8 @@ impl PolicyArray {
 
     /// Makes a generation the live one: one store, for all hooks at once.
     pub(super) fn publish(&mut self, base: u32) -> Result<()> {
-        // The system call orders the lines before the word.
+        // A system call orders nothing by itself on every architecture.
+        std::sync::atomic::fence(Ordering::SeqCst);
         self.live.set(0, base, 0).map_err(|error| map_error("LIVE", &error))
     }
 

@@ -12,7 +12,6 @@ use fw_common::layout::Line;
 use fw_common::verdict::Counter;
 use fw_common::{FlowKey, REASON_SLOTS_PER_ZONE};
 
-use super::store::Store;
 use crate::error::{Error, Result};
 
 /// `fw-ebpf`, built by this crate's build script.
@@ -26,8 +25,9 @@ pub(super) const TC_SENT: &str = "tc_sent";
 
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. SCRATCH is not pinned: it
 /// means nothing between packets, and another build may need more of it.
-pub(super) const MAPS: [(&str, usize); 9] = [
+pub(super) const MAPS: [(&str, usize); 10] = [
     ("LIVE", size_of::<u32>()),
+    ("COUNT", size_of::<u64>()),
     ("POLICY", size_of::<Line>()),
     ("CONNECTIONS", size_of::<Connection>()),
     ("HALF_OPEN", size_of::<Connection>()),
@@ -100,6 +100,7 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
     }
     let mask = expiry(sizes.connections) - 1;
     loader.override_global("EXPIRY_MASK", &mask, true);
+    loader.override_global("MAX_CONNECTIONS", &sizes.connections, true);
     let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
     for name in PROGRAMS {
         let program = object
@@ -115,11 +116,10 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
     Ok(object)
 }
 
-/// Pins the programs of a loaded object, replacing those pinned before.
-pub(super) fn pin_programs(object: &mut Ebpf, store: &Store) -> Result<()> {
+/// Pins the programs of a loaded object in an empty directory.
+pub(super) fn pin_programs(object: &mut Ebpf, directory: &Path) -> Result<()> {
     for name in PROGRAMS {
-        let path = store.programs().join(name);
-        let _ = std::fs::remove_file(&path);
+        let path = directory.join(name);
         let Some(program) = object.program_mut(name) else { continue };
         program
             .pin(&path)
@@ -129,14 +129,14 @@ pub(super) fn pin_programs(object: &mut Ebpf, store: &Store) -> Result<()> {
 }
 
 /// The pinned program for a received side at XDP.
-pub(super) fn xdp_program(store: &Store) -> Result<Xdp> {
-    let path = store.programs().join(XDP_RECEIVED);
+pub(super) fn xdp_program(directory: &Path) -> Result<Xdp> {
+    let path = directory.join(XDP_RECEIVED);
     Xdp::from_pin(&path, XdpAttachType::Interface).map_err(|error| pin_error(&path, &error))
 }
 
 /// The pinned program for a side at TC.
-pub(super) fn tc_program(store: &Store, name: &str) -> Result<SchedClassifier> {
-    let path = store.programs().join(name);
+pub(super) fn tc_program(directory: &Path, name: &str) -> Result<SchedClassifier> {
+    let path = directory.join(name);
     SchedClassifier::from_pin(&path).map_err(|error| pin_error(&path, &error))
 }
 
@@ -163,7 +163,12 @@ fn verifier_error(name: &str, error: &ProgramError) -> Error {
         return Error::system(format!("the kernel does not take the program \"{name}\": {error}"));
     };
     let log = verifier_log.to_string();
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+    // Its statistics stand behind them.
+    let is_statistics = |line: &str| {
+        ["verification time ", "stack depth ", "processed "].iter().any(|start| line.starts_with(start))
+    };
+    let lines: Vec<&str> =
+        log.lines().filter(|line| !line.trim().is_empty() && !is_statistics(line)).collect();
     let last = lines.iter().rev().take(3).rev().copied().collect::<Vec<_>>().join("; ");
     Error::system(format!("the kernel does not take the program \"{name}\": {io_error}: {last}"))
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
@@ -65,6 +66,11 @@ impl Store {
         Ok(store)
     }
 
+    /// Where things would be pinned, whether or not anything is.
+    pub(super) fn at(bpffs: &Path) -> Self {
+        Self { bpffs: bpffs.to_owned(), root: bpffs.join(SCHEMA) }
+    }
+
     /// The directory that the user named.
     pub fn bpffs(&self) -> &Path {
         &self.bpffs
@@ -75,9 +81,27 @@ impl Store {
         self.root.join("maps")
     }
 
-    /// Where maps are pinned that will replace smaller ones.
-    pub(super) fn grown(&self) -> PathBuf {
-        self.root.join("maps-grown")
+    /// Where maps and programs are pinned that will replace the ones in force.
+    pub(super) fn next(&self) -> PathBuf {
+        self.root.join("next")
+    }
+
+    /// Removes what a load left that was cut off before it took effect.
+    pub(super) fn clear(&self) -> Result<()> {
+        let all = [self.links(), self.maps(), self.programs(), self.next()];
+        for directory in &all {
+            for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if directory == &self.links() {
+                    super::hooks::detach_link(&path);
+                }
+                let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                removed.map_err(|error| {
+                    Error::system(format!("cannot remove \"{}\": {error}", path.display()))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// Where programs are pinned.
@@ -154,7 +178,7 @@ impl Store {
 
     /// Removes every pin: links, so that hooks end, then the rest.
     pub(super) fn remove(&self) -> Result<()> {
-        remove_tree(&self.links())?;
+        detach_links(&self.links());
         remove_tree(&self.root)?;
         // Only if it is ours alone: others may have put something beside it, or it is the mount point.
         let _ = fs::remove_dir(&self.bpffs);
@@ -168,13 +192,19 @@ pub(super) fn remove_everything(bpffs: &Path) -> Result<usize> {
     let Ok(entries) = fs::read_dir(bpffs) else { return Ok(0) };
     for entry in entries.flatten() {
         if entry.file_name().as_bytes().starts_with(b"schema-") {
-            let _ = remove_tree(&entry.path().join("links"));
+            detach_links(&entry.path().join("links"));
             remove_tree(&entry.path())?;
             removed += 1;
         }
     }
     let _ = fs::remove_dir(bpffs);
     Ok(removed)
+}
+
+fn detach_links(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        super::hooks::detach_link(&entry.path());
+    }
 }
 
 fn other_schema(bpffs: &Path) -> Option<String> {
@@ -209,6 +239,10 @@ fn is_bpffs(path: &Path) -> bool {
     info.f_type == BPF_FS_MAGIC
 }
 
+fn mount_namespace(process: &str) -> Option<u64> {
+    fs::metadata(format!("/proc/{process}/ns/mnt")).ok().map(|metadata| metadata.ino())
+}
+
 /// Systems without systemd may not have mounted it.
 fn mount_if_missing(bpffs: &Path) -> Result<()> {
     let usual = Path::new("/sys/fs/bpf");
@@ -218,6 +252,15 @@ fn mount_if_missing(bpffs: &Path) -> Result<()> {
     if !usual.is_dir() {
         return Err(Error::system(
             "\"/sys/fs/bpf\" does not exist: this kernel is built without CONFIG_BPF_SYSCALL, or /sys is not mounted",
+        ));
+    }
+    // What is pinned on a mount of ours ends with our mount namespace: `ip netns exec` makes one for its command only,
+    // and filtering would end a moment after we said that it began.
+    if mount_namespace("thread-self") != mount_namespace("1") {
+        return Err(Error::system(
+            "no BPF file system is mounted on \"/sys/fs/bpf\" here, and one that is mounted in this process's own mount \
+             namespace would end with it; under `ip netns exec` use `nsenter --net=/run/netns/NAME fwctl ...` instead, in a \
+             container mount the host's /sys/fs/bpf",
         ));
     }
     // SAFETY: C strings and no data; the kernel copies them.

@@ -37,13 +37,7 @@ pub(crate) fn print(output: &mut Output, said: &str, report: &LoadReport, effect
         };
         output.line(format!("devices that left the rules, {when}: \"{devices}\""));
     }
-    output.line(format!(
-        "memory {}, rules {} of it; compiled in {}, done in {}",
-        bytes(report.memory_bytes),
-        bytes(report.policy_bytes),
-        milliseconds(report.compile_ms),
-        milliseconds(report.total_ms)
-    ));
+    cost(output, report);
     if report.adopt_s > 0 {
         output
             .line(format!("connections older than the rules are taken over for {}", seconds(report.adopt_s)));
@@ -57,6 +51,21 @@ pub(crate) fn print(output: &mut Output, said: &str, report: &LoadReport, effect
             command(bpffs, "confirm")
         ));
     }
+}
+
+fn cost(output: &mut Output, report: &LoadReport) {
+    let rules = bytes(report.policy_bytes);
+    let memory = match report.memory_bytes {
+        Some(all) => format!("memory {}, rules {rules} of it", bytes(all)),
+        None => format!("memory for rules {rules}"),
+    };
+    let times = match (report.compile_ms, report.total_ms) {
+        (Some(compile), Some(total)) => {
+            format!("; compiled in {}, done in {}", milliseconds(compile), milliseconds(total))
+        }
+        _ => String::new(),
+    };
+    output.line(format!("{memory}{times}"));
 }
 
 /// A line per hook, and what sees packets before it.

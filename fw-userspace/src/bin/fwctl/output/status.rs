@@ -12,7 +12,13 @@ use super::units::{count, plain, seconds, share, utc};
 
 /// The verdict first, then what it rests on.
 pub(crate) fn print(output: &mut Output, status: &Status, bpffs: &Path) {
-    let health = if status.healthy { "healthy" } else { "not healthy: a hook that should be there is not" };
+    let health = match (status.in_force, status.healthy) {
+        (false, _) => {
+            "not healthy: nothing is in force, the rules were not confirmed in time and there were none before"
+        }
+        (true, true) => "healthy",
+        (true, false) => "not healthy: a hook that should be there is not",
+    };
     output.line(format!(
         "{health}; generation {}, {} in force since {}, {} ago, state in {}",
         status.generation,
@@ -25,7 +31,7 @@ pub(crate) fn print(output: &mut Output, status: &Status, bpffs: &Path) {
         let confirm = command(bpffs, "confirm");
         output.line(format!("not confirmed: run `{confirm}` within {left} s, or the rules before come back"));
     }
-    if status.reverted {
+    if status.reverted && status.in_force {
         output.line("the last load was not confirmed in time: the rules before it are in force again");
     }
     hooks(output, &status.hooks, Effect::Done);
