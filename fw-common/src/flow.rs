@@ -37,10 +37,8 @@ impl Direction {
 pub struct FlowKey {
     /// The interface, by [`crate::layout::Interface::zone`]: state made at one interface never serves another.
     pub zone: u32,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Always zero: map keys are compared bytewise, so there is no implicit padding.
-    pub padding: [u8; 3],
+    /// IP protocol number; a whole word, since map keys are compared bytewise and must have no padding.
+    pub protocol: u32,
     /// The interface's end.
     pub local: Address,
     /// The other end.

@@ -234,7 +234,8 @@ impl<T: Tables> Case<'_, T> {
         let is_tcp = self.work.room.packet.protocol == protocol::TCP;
         let is_opening = is_opening(&self.work.room.packet);
         // A reply of an untracked flow has no entry either. A SYN is never a reply.
-        let answered = if is_tcp && is_opening { Rule::NONE } else { self.answered_rule()? };
+        let may_answer = if is_tcp { !is_opening } else { rule.allows() };
+        let answered = if may_answer { self.answered_rule()? } else { Rule::NONE };
         if rule.allows() && answered.is_untracked() {
             return Some(self.by_rule(rule));
         }

@@ -28,7 +28,8 @@ pub mod tcp_flags {
     pub const ACK: u8 = 0x10;
 }
 
-/// An IP packet. Fields of other protocols than the packet's are zero.
+/// An IP packet. Ports, service, identifier and flags are zero where its protocol has none; sequence numbers and
+/// payload mean something for TCP only, the fragment's offset for later fragments only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Version of the IP header.

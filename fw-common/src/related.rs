@@ -37,7 +37,6 @@ impl Subject {
         key: FlowKey {
             zone: 0,
             protocol: 0,
-            padding: [0; 3],
             local: Address { high: 0, low: 0 },
             remote: Address { high: 0, low: 0 },
             local_port: 0,
@@ -50,8 +49,7 @@ impl Subject {
     #[inline(always)]
     pub fn find<F: Frame>(&mut self, frame: &F, packet: &Packet, direction: Direction) {
         let key = &mut self.key;
-        key.protocol = packet.protocol;
-        key.padding = [0; 3];
+        key.protocol = u32::from(packet.protocol);
         key.local = *packet.local(direction);
         key.remote = *packet.remote(direction);
         key.local_port = 0;
@@ -144,7 +142,7 @@ fn read_quote<F: Frame>(frame: &F, error: &Packet, direction: Direction, key: &m
 
 #[inline(always)]
 fn ends(key: &mut FlowKey, quoted: Direction, protocol: u8, source: Address, destination: Address) {
-    key.protocol = protocol;
+    key.protocol = u32::from(protocol);
     match quoted {
         Direction::Ingress => {
             key.local = destination;
@@ -166,7 +164,7 @@ fn ports<F: Frame>(
     direction: Direction,
     key: &mut FlowKey,
 ) -> Option<()> {
-    match (key.protocol, family) {
+    match (key.protocol as u8, family) {
         (protocol::TCP | protocol::UDP, _) => {
             let source = load_u16(frame, transport)?;
             let destination = load_u16(frame, transport.wrapping_add(2))?;

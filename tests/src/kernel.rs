@@ -227,7 +227,7 @@ impl Kernel {
 pub fn key_bytes(key: &FlowKey) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(48);
     bytes.extend(key.zone.to_be_bytes());
-    bytes.push(key.protocol);
+    bytes.extend(key.protocol.to_be_bytes());
     bytes.extend(key.local.to_bytes());
     bytes.extend(key.remote.to_bytes());
     bytes.extend(key.local_port.to_be_bytes());

@@ -48,7 +48,6 @@ pub enum Parsed {
 pub fn parse<F: Frame>(frame: &F, link: Link, room: &mut Room) -> Result<Parsed, Reason> {
     let Room { link: header, packet, options } = room;
     ethernet::parse(frame, link, header)?;
-    *packet = Packet::EMPTY;
     let start = frame.forget(header.payload);
     match header.ethertype {
         ethertype::IPV4 => ipv4::parse(frame, start, packet, options)?,

@@ -14,6 +14,11 @@ const ICMPV6_LEN: u32 = 4;
 /// Completes `packet`.
 #[inline(always)]
 pub(super) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reason> {
+    // What every protocol is asked for. Not the whole packet at once: that becomes a loop over its bytes in BPF.
+    packet.source_port = 0;
+    packet.service = 0;
+    packet.identifier = 0;
+    packet.tcp_flags = 0;
     if let Fragment::Later { .. } = packet.fragment {
         // A fragment that starts inside the TCP header would rewrite what the first one was judged by
         // (RFC 3128). UDP's and ICMP's 8 bytes end where the smallest offset begins.
