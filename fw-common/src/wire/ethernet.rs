@@ -32,7 +32,7 @@ pub struct LinkHeader {
     pub ethertype: u16,
     /// Where the network layer starts.
     pub payload: u32,
-    /// Sent to 01:80:c2:00:00:0X.
+    /// Sent to 01:80:c2:00:00:0X; known for frames other than IP only.
     pub link_local: bool,
 }
 
@@ -47,9 +47,6 @@ pub(super) fn parse<F: Frame>(frame: &F, link: Link, header: &mut LinkHeader) ->
         Link::Ethernet { tags } => tags,
         Link::Bare => return bare(frame, header),
     };
-    let destination = frame.load::<4>(0).ok_or(Reason::EthernetTruncated)?;
-    let destination_end = load_u16(frame, 4).ok_or(Reason::EthernetTruncated)?;
-    header.link_local = u32::from_be_bytes(destination) == 0x0180_c200 && destination_end & 0xfff0 == 0;
     header.ethertype = load_u16(frame, 12).ok_or(Reason::EthernetTruncated)?;
     header.payload = ETHERNET_LEN;
     for depth in 0..MAX_VLAN_TAGS {
@@ -66,12 +63,28 @@ pub(super) fn parse<F: Frame>(frame: &F, link: Link, header: &mut LinkHeader) ->
     if is_tag(header.ethertype) { Err(Reason::TooManyVlanTags) } else { Ok(()) }
 }
 
+/// Whether a frame goes to 01:80:c2:00:00:0X. Asked for frames other than IP only.
+#[inline(always)]
+pub(super) fn read_link_local<F: Frame>(
+    frame: &F,
+    link: Link,
+    header: &mut LinkHeader,
+) -> Result<(), Reason> {
+    header.link_local = false;
+    if matches!(link, Link::Bare) {
+        return Ok(());
+    }
+    let destination = frame.load::<4>(0).ok_or(Reason::EthernetTruncated)?;
+    let destination_end = load_u16(frame, 4).ok_or(Reason::EthernetTruncated)?;
+    header.link_local = u32::from_be_bytes(destination) == 0x0180_c200 && destination_end & 0xfff0 == 0;
+    Ok(())
+}
+
 /// Devices without a link layer (tun, wireguard, ppp) carry IP alone; its first nibble is the version.
 #[inline(always)]
 fn bare<F: Frame>(frame: &F, header: &mut LinkHeader) -> Result<(), Reason> {
     let [first] = frame.load::<1>(0).ok_or(Reason::EthernetTruncated)?;
     header.payload = 0;
-    header.link_local = false;
     header.ethertype = match first >> 4 {
         4 => ethertype::IPV4,
         6 => ethertype::IPV6,

@@ -21,10 +21,11 @@ pub(super) fn parse<F: Frame>(
     packet: &mut Packet,
     room: &mut OptionBytes,
 ) -> Result<(), Reason> {
-    // Two loads rather than one of 20 bytes: a load becomes a copy on the 512-byte stack.
+    // Loads of a register's size: a larger one becomes a copy on the 512-byte stack.
     let [version_ihl, _, len_high, len_low, id_high, id_low, frag_high, frag_low] =
         frame.load::<8>(start).ok_or(Reason::Ipv4Truncated)?;
-    let [hop_limit, protocol, _, _] = frame.load::<4>(start.wrapping_add(8)).ok_or(Reason::Ipv4Truncated)?;
+    let [hop_limit, protocol, _, _, s0, s1, s2, s3] =
+        frame.load::<8>(start.wrapping_add(8)).ok_or(Reason::Ipv4Truncated)?;
     if version_ihl >> 4 != 4 {
         return Err(Reason::IpVersion);
     }
@@ -54,8 +55,7 @@ pub(super) fn parse<F: Frame>(
     } else {
         Fragment::Whole
     };
-    let source = frame.load::<4>(start.wrapping_add(12)).ok_or(Reason::Ipv4Truncated)?;
-    packet.source = Address::from_ipv4(source);
+    packet.source = Address::from_ipv4([s0, s1, s2, s3]);
     let destination = frame.load::<4>(start.wrapping_add(16)).ok_or(Reason::Ipv4Truncated)?;
     packet.destination = Address::from_ipv4(destination);
     packet.family = Family::V4;

@@ -52,7 +52,10 @@ pub fn parse<F: Frame>(frame: &F, link: Link, room: &mut Room) -> Result<Parsed,
     match header.ethertype {
         ethertype::IPV4 => ipv4::parse(frame, start, packet, options)?,
         ethertype::IPV6 => ipv6::parse(frame, start, packet)?,
-        _ => return Ok(Parsed::Other),
+        _ => {
+            ethernet::read_link_local(frame, link, header)?;
+            return Ok(Parsed::Other);
+        }
     }
     transport::parse(frame, packet)?;
     Ok(Parsed::Ip)

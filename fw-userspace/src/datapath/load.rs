@@ -386,11 +386,11 @@ impl Wish<'_> {
         store.keep_states(&generations);
         // Until a confirmation the hooks stay to which the kernel may go back.
         let mut kept = ready.plan.hooks.clone();
-        if self.options.confirm.is_some() {
-            if let Some(extent) = confirmed {
-                let before = store.read_state(extent.root.generation)?;
-                kept.extend(before.into_iter().flat_map(|state| state.hooks));
-            }
+        if self.options.confirm.is_some()
+            && let Some(extent) = confirmed
+        {
+            let before = store.read_state(extent.root.generation)?;
+            kept.extend(before.into_iter().flat_map(|state| state.hooks));
         }
         let detached = detach_left(store, old_hooks, &kept);
         let state = self.state(&ready);
