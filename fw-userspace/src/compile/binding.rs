@@ -77,7 +77,7 @@ pub fn pretend_bindings(policy: &Policy) -> Vec<Binding> {
 }
 
 /// Interfaces, then legs, that are to be on this host.
-pub(super) fn attached(policy: &Policy) -> impl Iterator<Item = (Carries, &Attachment)> {
+pub(crate) fn attached(policy: &Policy) -> impl Iterator<Item = (Carries, &Attachment)> {
     let interfaces = policy.interfaces.iter().filter_map(|(name, interface)| {
         Some((Carries::Interface(name.clone()), interface.attachment.as_ref()?))
     });

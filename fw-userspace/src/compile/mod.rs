@@ -46,6 +46,7 @@ use numbering::Renumbering;
 use rows::Tables;
 use rules::Rules;
 
+pub(crate) use binding::attached;
 pub use binding::{Binding, Carries, pretend_bindings};
 pub use numbering::Numbering;
 pub use tracking::open_rules_narrowed;
@@ -221,7 +222,7 @@ pub fn compile(
 
 /// The zone of everything that has an attachment, whether its device exists or not.
 fn number_zones(policy: &Policy, numbers: &mut Renumbering) -> Result<HashMap<Carries, u32>, CompileError> {
-    let attached: Vec<Carries> = binding::attached(policy).map(|(carries, _)| carries).collect();
+    let attached: Vec<Carries> = attached(policy).map(|(carries, _)| carries).collect();
     let names: Vec<String> = attached.iter().map(Carries::identity).collect();
     let zones = numbers.zones(&names)?;
     Ok(attached.into_iter().zip(zones).collect())

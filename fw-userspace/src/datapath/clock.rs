@@ -2,6 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Nanoseconds in a second.
+pub(super) const NS_PER_S: u64 = 1_000_000_000;
+
 /// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_coarse_ns` reads, up to a tick.
 pub(super) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

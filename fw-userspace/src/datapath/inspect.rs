@@ -10,9 +10,9 @@ use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, FlowKey, Reason, Verdict};
 
 use super::clock::monotonic_ns;
+use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
-use super::load::{Current, policy_of};
 use super::policy_array::{PolicyArray, map_error, open_map};
 use super::state::State;
 use super::store::Store;

@@ -8,7 +8,7 @@ use aya::maps::{MapData, MapInfo, PerCpuArray, PerCpuValues};
 use aya::util::nr_cpus;
 use fw_common::verdict::Counter;
 
-use super::load::Current;
+use super::current::Current;
 use super::policy_array::{PolicyArray, map_error, open_map};
 use super::programs::{self, MAPS, Sizes};
 use super::state::Hook;

@@ -12,13 +12,16 @@
 //! Two generations are kept: the one in force and the one before.
 
 mod clock;
+mod current;
 mod devices;
 mod driver;
+mod grant;
 mod hooks;
 mod inspect;
 mod install;
 mod load;
 mod lock;
+mod place;
 mod plan;
 mod policy_array;
 mod programs;

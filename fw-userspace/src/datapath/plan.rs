@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::current::Current;
 use super::devices::Device;
 use super::hooks;
-use super::load::Current;
 use super::state::{Hook, Side, Via};
 use super::store::Store;
-use crate::compile::{Binding, Carries};
+use crate::compile::{Binding, Carries, attached};
 use crate::error::{Error, Result};
 use crate::model::{Attachment, Mode, Policy};
 
@@ -49,14 +49,7 @@ pub(super) fn make(
     adoption: Adoption,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
-    let interfaces = policy.interfaces.iter().filter_map(|(name, interface)| {
-        Some((Carries::Interface(name.clone()), interface.attachment.as_ref()?))
-    });
-    let legs = policy
-        .subnets
-        .iter()
-        .filter_map(|(name, subnet)| Some((Carries::Leg(name.clone()), subnet.leg.as_ref()?)));
-    for (carries, attachment) in interfaces.chain(legs) {
+    for (carries, attachment) in attached(policy) {
         let mut meant: Vec<&Device> = devices
             .iter()
             .filter(|device| match said.given.get(&device.name) {

@@ -1,0 +1,96 @@
+//! What is loaded now: the generation in force, and what is kept of the one before.
+
+use super::clock::monotonic_ns;
+use super::inspect;
+use super::place::is_same_place;
+use super::plan::Devices;
+use super::policy_array::{Extent, PolicyArray};
+use super::state::{Hook, State};
+use super::store::Store;
+use crate::compile::Numbering;
+use crate::document;
+use crate::error::{Error, Result};
+use crate::model::Policy;
+
+/// What is loaded now.
+pub(super) struct Current {
+    /// The generation that the live word names.
+    pub(super) live: Extent,
+    /// The state of the generation in force: the live one, or the one before if it was not confirmed in time.
+    pub(super) state: State,
+    /// Hooks of every generation that is kept: the live one and the one before.
+    pub(super) hooks: Vec<Hook>,
+    /// The live generation's, whether in force or not: numbers that were given out stay given out.
+    pub(super) numbering: Numbering,
+}
+
+impl Current {
+    /// `None` if nothing was ever published here.
+    pub(super) fn read(store: &Store) -> Result<Option<Self>> {
+        if !store.maps().join("LIVE").exists() || !store.maps().join("POLICY").exists() {
+            return Ok(None);
+        }
+        let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
+        let Some(live) = array.live()? else { return Ok(None) };
+        let read = |extent: Extent| {
+            store.read_state(extent.root.generation)?.ok_or_else(|| {
+                Error::system(format!(
+                    "the state of generation {} is missing; remove everything with `fwctl unload --force`",
+                    extent.root.generation
+                ))
+            })
+        };
+        let live_state = read(live)?;
+        let previous = match array.at(live.root.previous) {
+            Some(extent) => store.read_state(extent.root.generation)?,
+            None => None,
+        };
+        let here = inspect::netns();
+        if live_state.netns != here {
+            return Err(Error::system(format!(
+                "\"{}\" belongs to another network namespace (inode {}, this one is {here}); name another directory \
+                 with --bpffs",
+                store.bpffs().display(),
+                live_state.netns
+            )));
+        }
+        let mut hooks = live_state.hooks.clone();
+        for hook in previous.iter().flat_map(|state| &state.hooks) {
+            if !hooks.iter().any(|other| is_same_place(other, hook)) {
+                hooks.push(hook.clone());
+            }
+        }
+        let numbering = live_state.numbering.clone();
+        let in_force = array.in_force(monotonic_ns())?.unwrap_or(live);
+        let state = if in_force == live { live_state } else { read(in_force)? };
+        Ok(Some(Self { live, state, hooks, numbering }))
+    }
+
+    pub(super) fn need(store: &Store) -> Result<Self> {
+        Self::read(store)?.ok_or_else(|| {
+            Error::system("a load was cut off before it took effect; load again, or `fwctl unload --force`")
+        })
+    }
+
+    pub(super) fn array(&self, store: &Store) -> Result<PolicyArray> {
+        PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))
+    }
+
+    /// The last generation that needs no confirmation: what the next one falls back to.
+    pub(super) fn last_confirmed(&self, array: &PolicyArray) -> Option<Extent> {
+        if self.live.root.deadline_ns == 0 { Some(self.live) } else { array.at(self.live.root.previous) }
+    }
+
+    pub(super) fn said(&self) -> Devices {
+        Devices { given: self.state.given.clone(), taken: self.state.taken.clone() }
+    }
+}
+
+/// The checked rules of what is loaded.
+pub(super) fn policy_of(state: &State) -> Result<Policy> {
+    document::read(state.source.as_bytes()).policy.ok_or_else(|| {
+        Error::system(
+            "the rules in force were loaded by another version and cannot be read by this one; load again",
+        )
+    })
+}

@@ -1,0 +1,195 @@
+//! From a rule set to the enforced one: resolve devices, compile, make room, attach, publish, detach, in this order.
+
+use std::time::Instant;
+
+use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
+use super::current::{Current, policy_of};
+use super::place::{attach_missing, detach_left};
+use super::plan::{self, Adoption, Devices, Plan};
+use super::policy_array::{Extent, PolicyArray};
+use super::programs::{Sizes, object_id};
+use super::state::State;
+use super::store::Store;
+use super::{LoadOptions, devices, inspect, install};
+use crate::compile::{self, Compiled, Numbering};
+use crate::error::{Error, Result};
+use crate::model::Policy;
+use crate::report::{LoadReport, PendingDevice};
+
+/// What is to be in force.
+pub(super) struct Wish<'a> {
+    pub(super) source: &'a [u8],
+    pub(super) policy: &'a Policy,
+    pub(super) said: Devices,
+    pub(super) options: &'a LoadOptions,
+}
+
+/// A wish thought through, before anything is changed.
+struct Ready {
+    plan: Plan,
+    compiled: Compiled,
+    generation: u32,
+    compile_ms: f64,
+    adopt_s: u64,
+    start: Instant,
+}
+
+impl Wish<'_> {
+    fn prepare(&self, store: &Store, current: Option<&Current>) -> Result<Ready> {
+        let start = Instant::now();
+        let now_ns = monotonic_ns();
+        let devices = devices::list()?;
+        let adopt_s = u64::from(self.policy.settings.adopt_seconds);
+        let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
+        let narrowed = match current {
+            Some(current) => compile::open_rules_narrowed(&policy_of(&current.state)?, self.policy),
+            None => false,
+        };
+        let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
+        let plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
+        if self.options.require_devices && !plan.pending.is_empty() {
+            let (interface, device) = &plan.pending[0];
+            return Err(Error::system(format!(
+                "the device \"{device}\" of \"{interface}\" does not exist, and --require-devices was given; create it \
+                 or load without that option"
+            )));
+        }
+        let numbering = current.map_or_else(Numbering::default, |current| current.numbering.clone());
+        let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
+        let compiling = Instant::now();
+        let compiled = compile::compile(self.policy, &plan.bindings, numbering, generation)
+            .map_err(|error| Error::input(error.to_string()))?;
+        let compile_ms = milliseconds(compiling);
+        let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
+        let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
+        Ok(Ready { plan, compiled, generation, compile_ms, adopt_s, start })
+    }
+
+    /// What would happen, without making it happen.
+    pub(super) fn rehearse(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
+        let ready = self.prepare(store, current)?;
+        let state = self.state(&ready);
+        let mut report = inspect::report_of(&state, &[]);
+        report.notes = ready.plan.notes.clone();
+        report.notes.push("dry run: nothing was changed".to_owned());
+        self.fill(&mut report, &ready);
+        Ok(report)
+    }
+
+    /// Makes it happen; on any error what was in force still is.
+    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
+        let mut ready = self.prepare(store, current)?;
+        let conntrack_max = self.policy.settings.conntrack_max;
+        let need = Sizes::for_need(
+            ready.compiled.lines.len() as u32,
+            ready.compiled.rule_slots,
+            ready.compiled.zone_slots,
+            conntrack_max,
+        );
+        let old_hooks = current.map_or(&[][..], |current| &current.hooks);
+        let sizes = install::ensure(store, &need, current)?;
+        if sizes.connections != conntrack_max {
+            ready.plan.notes.push(format!(
+                "conntrack_max stays {} until `fwctl unload`: live connections are not moved to another table",
+                sizes.connections
+            ));
+        }
+        let mut array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
+        let confirmed = current.and_then(|current| current.last_confirmed(&array));
+        let mut kept: Vec<Extent> = confirmed.into_iter().collect();
+        kept.extend(current.map(|current| current.live));
+        let lines = ready.compiled.lines.len() as u32;
+        let Some(base) = array.find_room(lines, &kept) else {
+            return Err(Error::system(format!(
+                "the policy array of {} lines has no room for {lines} more",
+                array.capacity()
+            )));
+        };
+        install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        let devices = devices::list()?;
+        ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
+        let published = self.publish(store, &mut array, &mut ready, base, confirmed);
+        if let Err(error) = published {
+            detach_left(store, &ready.plan.hooks, old_hooks);
+            return Err(error);
+        }
+        let mut generations = vec![ready.generation];
+        generations.extend(confirmed.map(|extent| extent.root.generation));
+        store.keep_states(&generations);
+        // Until a confirmation the hooks stay to which the kernel may go back.
+        let mut kept = ready.plan.hooks.clone();
+        if self.options.confirm.is_some()
+            && let Some(extent) = confirmed
+        {
+            let before = store.read_state(extent.root.generation)?;
+            kept.extend(before.into_iter().flat_map(|state| state.hooks));
+        }
+        let detached = detach_left(store, old_hooks, &kept);
+        let state = self.state(&ready);
+        let mut report = inspect::load_report(store, &state)?;
+        report.detached = detached;
+        report.notes = ready.plan.notes.clone();
+        self.fill(&mut report, &ready);
+        Ok(report)
+    }
+
+    fn publish(
+        &self,
+        store: &Store,
+        array: &mut PolicyArray,
+        ready: &mut Ready,
+        base: u32,
+        previous: Option<Extent>,
+    ) -> Result<()> {
+        if let Some(first) = ready.compiled.lines.first_mut() {
+            let mut root = fw_common::layout::Root::from_line(first);
+            root.previous = previous.map_or(0, |extent| extent.base);
+            root.deadline_ns = self.options.confirm.map_or(0, |time| monotonic_ns() + time.as_nanos() as u64);
+            *first = root.to_line();
+        }
+        array.write(base, &ready.compiled.lines);
+        store.write_state(&self.state(ready))?;
+        array.publish(base)
+    }
+
+    fn state(&self, ready: &Ready) -> State {
+        State {
+            generation: ready.generation,
+            loaded_at: epoch_s(),
+            source: String::from_utf8_lossy(self.source).into_owned(),
+            bindings: ready.plan.bindings.clone(),
+            hooks: ready.plan.hooks.clone(),
+            pending: ready.plan.pending.clone(),
+            rules: ready.compiled.rules.clone(),
+            zones: ready
+                .compiled
+                .zones
+                .iter()
+                .map(|(zone, name, kind)| (*zone, name.clone(), (*kind).to_owned()))
+                .collect(),
+            numbering: ready.compiled.numbering.clone(),
+            given: self.said.given.clone(),
+            taken: self.said.taken.clone(),
+            netns: inspect::netns(),
+            object: object_id(),
+        }
+    }
+
+    fn fill(&self, report: &mut LoadReport, ready: &Ready) {
+        report.pending = ready
+            .plan
+            .pending
+            .iter()
+            .map(|(interface, device)| PendingDevice { interface: interface.clone(), device: device.clone() })
+            .collect();
+        report.policy_bytes = (ready.compiled.lines.len() * 64) as u64;
+        report.compile_ms = Some(ready.compile_ms);
+        report.total_ms = Some(milliseconds(ready.start));
+        report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());
+        report.adopt_s = ready.adopt_s;
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
