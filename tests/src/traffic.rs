@@ -37,7 +37,7 @@ pub enum Outcome {
     Blocked,
 }
 
-/// How long silence lasts until it means "blocked": 300 ms, or `FWCTL_TEST_TIMEOUT_MS` on a slow machine.
+/// How long silence lasts until it means "blocked": 600 ms, or `FWCTL_TEST_TIMEOUT_MS` on a slow machine.
 ///
 /// It is below the first retransmission of a SYN (1 s), so a probe is one packet each way.
 #[must_use]
@@ -45,7 +45,7 @@ pub fn timeout() -> Duration {
     static TIMEOUT: OnceLock<Duration> = OnceLock::new();
     *TIMEOUT.get_or_init(|| {
         let set = std::env::var("FWCTL_TEST_TIMEOUT_MS").ok().and_then(|ms| ms.parse().ok());
-        Duration::from_millis(set.unwrap_or(300))
+        Duration::from_millis(set.unwrap_or(600))
     })
 }
 
@@ -61,9 +61,19 @@ pub fn tcp_connect(namespace: &Namespace, from: impl Peer, to: impl Peer) -> Res
 
 /// Sends one datagram to an [`Echo`] and waits for it to come back.
 pub fn udp_ask(namespace: &Namespace, from: impl Peer, to: impl Peer) -> Result<Outcome> {
+    udp_ask_within(namespace, from, to, timeout())
+}
+
+/// The same with patience of one's own: where an answer is certain and the machine may be busy.
+pub fn udp_ask_within(
+    namespace: &Namespace,
+    from: impl Peer,
+    to: impl Peer,
+    patience: Duration,
+) -> Result<Outcome> {
     let (from, to) = (from.peer(), to.peer());
     let socket = bound(namespace, Type::DGRAM, Protocol::UDP, from)?;
-    socket.set_read_timeout(Some(timeout()))?;
+    socket.set_read_timeout(Some(patience))?;
     let asked = || {
         socket.connect(&to.into())?;
         socket.send(b"fwctl asks")?;
