@@ -8,6 +8,7 @@ use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, Prop,
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
+use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
 use super::state::Side;
@@ -50,8 +51,19 @@ pub(super) fn list() -> Result<Vec<Device>> {
     ask("list network devices", async |handle| collect(&handle).await)
 }
 
-/// Priority and handle of the filters on one side of a device's clsact qdisc.
-pub(super) fn filters(ifindex: u32, side: Side) -> Result<Vec<(u16, u32)>> {
+/// One filter of a clsact qdisc.
+#[derive(Debug)]
+pub(super) struct Filter {
+    pub(super) priority: u16,
+    pub(super) handle: u32,
+    /// "bpf", "u32", "matchall" and so on.
+    pub(super) kind: String,
+    /// What a filter of kind "bpf" runs.
+    pub(super) program: Option<u32>,
+}
+
+/// The filters on one side of a device's clsact qdisc, in the order in which they see packets.
+pub(super) fn filters(ifindex: u32, side: Side) -> Result<Vec<Filter>> {
     ask("list the filters of a device", async |handle| {
         let request = handle.traffic_filter(ifindex as i32).get();
         let request = match side {
@@ -60,11 +72,46 @@ pub(super) fn filters(ifindex: u32, side: Side) -> Result<Vec<(u16, u32)>> {
         };
         let mut replies = request.execute();
         let mut filters = Vec::new();
-        while let Some(filter) = replies.try_next().await? {
-            // tcm_info: priority in the high half, protocol in the low one (net/sched/cls_api.c).
-            filters.push(((filter.header.info >> 16) as u16, u32::from(filter.header.handle)));
+        while let Some(message) = replies.try_next().await? {
+            let mut filter = Filter {
+                // tcm_info: priority in the high half, protocol in the low one (net/sched/cls_api.c).
+                priority: (message.header.info >> 16) as u16,
+                handle: message.header.handle.into(),
+                kind: String::new(),
+                program: None,
+            };
+            for attribute in message.attributes {
+                match attribute {
+                    TcAttribute::Kind(kind) => filter.kind = kind,
+                    TcAttribute::Options(options) => {
+                        filter.program = options.iter().find_map(|option| match option {
+                            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+                            _ => None,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+            // Each priority is announced once by itself, without a handle.
+            if filter.handle != 0 {
+                filters.push(filter);
+            }
         }
         Ok(filters)
+    })
+}
+
+/// Whether a device has an "ingress" qdisc, which stands where a clsact qdisc would and has no sent side.
+pub(super) fn has_ingress_qdisc(ifindex: u32) -> Result<bool> {
+    ask("list the qdiscs of a device", async |handle| {
+        let mut replies = handle.qdisc().get().index(ifindex as i32).execute();
+        let mut found = false;
+        while let Some(message) = replies.try_next().await? {
+            let is_ingress =
+                |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress");
+            found |= message.header.index == ifindex as i32 && message.attributes.iter().any(is_ingress);
+        }
+        Ok(found)
     })
 }
 

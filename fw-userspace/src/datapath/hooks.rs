@@ -14,7 +14,7 @@ use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
 use aya::util::KernelVersion;
 
-use super::devices::{self, Device};
+use super::devices::{self, Device, Filter};
 use super::driver;
 use super::programs::{TC_RECEIVED, TC_SENT, XDP_RECEIVED, tc_program, xdp_program};
 use super::state::{Hook, Side, Via};
@@ -116,6 +116,12 @@ fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Vi
     }
     // Whoever made a clsact qdisc keeps it: ours is not told from another's, so none is ever deleted.
     let _ = qdisc_add_clsact(&hook.device);
+    // It takes filters for both sides and runs all of them on the received one.
+    if devices::has_ingress_qdisc(hook.ifindex)? {
+        return Err(failed(
+            &"it has an \"ingress\" qdisc, which has no sent side; put \"clsact\" in its place",
+        ));
+    }
     remove_filter(store, hook.ifindex, hook.side)?;
     let options = NlOptions { priority: TC_PRIORITY, handle: tc_handle(store), classid: None };
     let id = program
@@ -244,7 +250,9 @@ pub(super) fn remove_filter(store: &Store, ifindex: u32, side: Side) -> Result<(
     let handle = tc_handle(store);
     let ours = (TC_PRIORITY, u32::from(handle));
     // No clsact qdisc, no filters.
-    if devices::filters(ifindex, side).is_ok_and(|filters| filters.contains(&ours)) {
+    if devices::filters(ifindex, side)
+        .is_ok_and(|filters| filters.iter().any(|filter| (filter.priority, filter.handle) == ours))
+    {
         let link = filter_of(ifindex, side, TC_PRIORITY, handle).map_err(|error| {
             Error::system(format!("cannot remove a filter left at device {ifindex}: {error}"))
         })?;
@@ -284,16 +292,34 @@ pub(super) fn verify(store: &Store, hook: &Hook, devices: &[Device]) -> Verified
             Verified { problem, ahead: Vec::new() }
         }
         Via::Tcx => verify_tcx(hook, device, ours),
-        Via::Tc { priority, handle } => {
-            let is_ours = |filter: &(u16, u32)| *filter == (priority, handle);
-            let problem = match devices::filters(hook.ifindex, hook.side) {
-                Ok(filters) if filters.iter().any(is_ours) => None,
-                Ok(_) => Some("our filter is not at the hook".to_owned()),
-                Err(error) => Some(error.to_string()),
-            };
-            Verified { problem, ahead: Vec::new() }
-        }
+        Via::Tc { priority, handle } => verify_tc(hook, device, ours, (priority, handle)),
     }
+}
+
+fn verify_tc(hook: &Hook, device: &Device, ours: u32, place: (u16, u32)) -> Verified {
+    let wrong = |problem: String| Verified { problem: Some(problem), ahead: Vec::new() };
+    let filters = match devices::filters(hook.ifindex, hook.side) {
+        Ok(filters) => filters,
+        Err(error) => return wrong(error.to_string()),
+    };
+    let is_ours = |filter: &Filter| (filter.priority, filter.handle) == place;
+    let Some(position) = filters.iter().position(is_ours) else {
+        return wrong("our filter is not at the hook".to_owned());
+    };
+    match filters.get(position).and_then(|filter| filter.program) {
+        Some(id) if id == ours => {}
+        Some(id) => return wrong(format!("our filter runs {} instead", program_name(id))),
+        None => return wrong("our filter is not a program any more".to_owned()),
+    }
+    let name = |filter: &Filter| match filter.program {
+        Some(id) => program_name(id),
+        None => format!("a {} filter of priority {}", filter.kind, filter.priority),
+    };
+    let mut ahead: Vec<String> = filters.iter().take(position).map(name).collect();
+    if hook.side == Side::Received {
+        ahead.extend(device.xdp.map(|id| format!("{} (XDP)", program_name(id))));
+    }
+    Verified { problem: None, ahead }
 }
 
 fn verify_tcx(hook: &Hook, device: &Device, ours: u32) -> Verified {
