@@ -204,6 +204,15 @@ impl<T: Tables> Case<'_, T> {
         if table == 0 {
             return self.work.group.rule;
         }
+        // Whether a SYN may come in is its own rules' word alone, whatever is tracked: so a flood of them is refused
+        // before it costs a look at the connections.
+        let packet = &self.work.room.packet;
+        if packet.protocol == protocol::TCP && is_opening(packet) {
+            self.work.done = self.refuse_syn(table);
+            if matches!(self.work.group.reason, Reason::NoGroupRule) {
+                return self.work.group.rule;
+            }
+        }
         let known = match self.work.subject.kind {
             SubjectKind::Own => self.follow(),
             SubjectKind::Quoted => self.related(),
@@ -214,6 +223,21 @@ impl<T: Tables> Case<'_, T> {
             None => return self.without_entry(table),
         }
         self.work.group.rule
+    }
+
+    /// Leaves `NoGroupRule` if no rule allows the packet, else what was there.
+    #[inline(never)]
+    fn refuse_syn(&mut self, table: u32) -> Done {
+        if self.is_allowed(table) == Some(false) {
+            self.work.group.reason = Reason::NoGroupRule;
+        }
+        self.work.group.rule
+    }
+
+    #[inline(always)]
+    fn is_allowed(&self, table: u32) -> Option<bool> {
+        let row = self.generation.row(table, self.work.remote)?;
+        Some(self.rule(row, false)?.allows())
     }
 
     /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray.
