@@ -139,10 +139,7 @@ fn received(namespace: &Namespace) -> Result<u64> {
 
 fn print(rows: &[Row], generating: &Sample) {
     println!("\n1. Dropped packets on a veth, million a second: median (lowest-highest)\n");
-    println!(
-        "  {:<28} {:<22} {:<22} ours / empty",
-        "60-byte UDP frames", "empty XDP program", "fwctl, mode xdp"
-    );
+    println!("  {:<28} {:<22} {:<22} ours / empty", "60-byte frames", "empty XDP program", "fwctl, mode xdp");
     for Row { denied, empty, ours, .. } in rows {
         let (name, ratio) = (denied.name, ours.over(empty));
         println!("  {name:<28} {:<22} {:<22} {ratio}", empty.in_units(1e6, 2), ours.in_units(1e6, 2));

@@ -101,22 +101,28 @@ pub(crate) struct Denied {
 }
 
 /// By the ACL and by the groups, in both families.
-pub(crate) fn denied() -> [Denied; 4] {
+pub(crate) fn denied() -> [Denied; 6] {
     let ipv4 = Places { source: 28, port: 34 };
     let ipv6 = Places { source: 36, port: 54 };
     let frame = |source: &str, family: usize| {
         let to = SocketAddr::new(address(SERVER[family]), 9);
         packet::udp(SocketAddr::new(address(source), 4000), to).payload(&[0; 18]).build()
     };
+    let syn = |source: &str, family: usize| {
+        let to = SocketAddr::new(address(SERVER[family]), 9);
+        packet::tcp(SocketAddr::new(address(source), 4000), to).flags(flag::SYN).payload(&[0; 6]).build()
+    };
     [
         ("IPv4, denied by the ACL", "198.18.0.1", 0, ipv4, Reason::AclDeny),
         ("IPv4, denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
+        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
         ("IPv6, denied by the ACL", "2001:db8:18::1", 1, ipv6, Reason::AclDeny),
         ("IPv6, denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
+        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
     ]
     .map(|(name, source, family, places, reason)| Denied {
         name,
-        frame: frame(source, family),
+        frame: if name.contains("SYN") { syn(source, family) } else { frame(source, family) },
         places,
         reason,
     })
