@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the program is `tests/src/bin/bench.rs`.
+//! `cargo xtask bench`: the program is `tests/src/bin/bench`.
 
 use anyhow::Result;
 

@@ -10,7 +10,7 @@
 
 mod header;
 
-use crate::{Address, Family};
+use crate::Family;
 
 pub use header::{DEVICES_PER_BUCKET, Interface, InterfaceLines, Root, RootLine};
 
@@ -204,15 +204,4 @@ pub fn chunks(family: Family) -> (u8, u8) {
         Family::V4 => (6, 8),
         Family::V6 => (0, 8),
     }
-}
-
-/// The chunks of an address as the trees see them, for the compiler.
-pub fn chunk_values(address: Address) -> [u16; 8] {
-    let mut values = [0; 8];
-    let mut index = 0;
-    for value in &mut values {
-        *value = address.chunk(index);
-        index = index.wrapping_add(1);
-    }
-    values
 }

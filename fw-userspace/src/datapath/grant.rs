@@ -14,7 +14,7 @@ use super::{LoadOptions, devices, inspect, install};
 use crate::compile::{self, Compiled, Numbering};
 use crate::error::{Error, Result};
 use crate::model::Policy;
-use crate::report::{LoadReport, PendingDevice};
+use crate::report::LoadReport;
 
 /// What is to be in force.
 pub(super) struct Wish<'a> {
@@ -176,12 +176,6 @@ impl Wish<'_> {
     }
 
     fn fill(&self, report: &mut LoadReport, ready: &Ready) {
-        report.pending = ready
-            .plan
-            .pending
-            .iter()
-            .map(|(interface, device)| PendingDevice { interface: interface.clone(), device: device.clone() })
-            .collect();
         report.policy_bytes = (ready.compiled.lines.len() * 64) as u64;
         report.compile_ms = Some(ready.compile_ms);
         report.total_ms = Some(milliseconds(ready.start));
