@@ -9,5 +9,6 @@ pub mod datapath;
 pub mod document;
 pub mod error;
 pub mod model;
+pub mod reasons;
 pub mod report;
 pub mod simulate;

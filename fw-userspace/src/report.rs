@@ -165,6 +165,8 @@ pub struct ReasonStats {
     pub layer: &'static str,
     /// Why.
     pub reason: &'static str,
+    /// The reason in a sentence.
+    pub says: &'static str,
     /// Wire packets.
     pub packets: u64,
     /// Bytes.

@@ -88,6 +88,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
                     verdict,
                     layer: reason.layer().name(),
                     reason: reason.name(),
+                    says: reason.says(),
                     packets: total.packets,
                     bytes: total.bytes,
                 });

@@ -1,5 +1,7 @@
 //! What `stats` says: counters by interface, direction and reason, and by rule.
 
+use std::collections::BTreeMap;
+
 use fw_userspace::report::{ReasonStats, RuleStats, Stats};
 
 use super::Output;
@@ -29,6 +31,21 @@ fn reasons(output: &mut Output, reasons: &[ReasonStats]) {
             number(reason.packets),
             number(bytes(reason.bytes)),
         ]);
+    }
+    table.print(output);
+    explain_denials(output, reasons);
+}
+
+/// The sentence behind each word of a denial: whoever reads this was paged for them.
+fn explain_denials(output: &mut Output, reasons: &[ReasonStats]) {
+    let denied = reasons.iter().filter(|reason| reason.verdict != "allow");
+    let meanings: BTreeMap<&str, &str> = denied.map(|reason| (reason.reason, reason.says)).collect();
+    if meanings.is_empty() {
+        return;
+    }
+    let mut table = Table::new("what the denials mean", &["reason", "says"]);
+    for (reason, says) in meanings {
+        table.row([words(reason), words(says)]);
     }
     table.print(output);
 }
