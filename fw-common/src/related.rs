@@ -9,6 +9,9 @@ use crate::packet::{Fragment, Packet, protocol};
 const ERROR_HEADER_LEN: u32 = 8;
 const IPV4_HEADER_LEN: u32 = 20;
 const IPV6_HEADER_LEN: u32 = 40;
+/// RFC 8200 section 4.5.
+const IPV6_FRAGMENT: u8 = 44;
+const IPV6_FRAGMENT_LEN: u32 = 8;
 
 /// The connection that a packet is about.
 #[derive(Debug, Clone, Copy)]
@@ -116,11 +119,20 @@ fn read_quote<F: Frame>(frame: &F, error: &Packet, direction: Direction, key: &m
         }
         Family::V6 => {
             let [version] = frame.load::<1>(start)?;
-            let [protocol] = frame.load::<1>(start.wrapping_add(6))?;
+            let [mut protocol] = frame.load::<1>(start.wrapping_add(6))?;
             let source = Address::from_ipv6(frame.load::<16>(start.wrapping_add(8))?);
             let destination = Address::from_ipv6(frame.load::<16>(start.wrapping_add(24))?);
             if version >> 4 != 6 {
                 return None;
+            }
+            // What was sent in fragments may be too big all the same, where the path got narrower.
+            if protocol == IPV6_FRAGMENT {
+                let [following, _, offset, flags] = frame.load::<4>(transport)?;
+                if u16::from_be_bytes([offset, flags]) >> 3 != 0 {
+                    return None;
+                }
+                protocol = following;
+                transport = transport.wrapping_add(IPV6_FRAGMENT_LEN);
             }
             ends(key, quoted, protocol, source, destination);
         }
