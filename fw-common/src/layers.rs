@@ -387,6 +387,11 @@ impl<T: Tables> Case<'_, T> {
         if !rule.allows() || self.work.subject.kind != SubjectKind::Own {
             return None;
         }
+        // A SYN is never a reply, not even while the service has not answered ours.
+        let packet = &self.work.room.packet;
+        if is_reply && packet.protocol == protocol::TCP && is_opening(packet) {
+            return None;
+        }
         self.work.effect = Effect::Commit;
         let now_ns = self.generation.tables.now_ns();
         let is_service = self.generation.tables.connection(&self.work.subject.key, |connection| {

@@ -2,6 +2,7 @@
 
 use crate::address::{Address, Family};
 use crate::flow::Direction;
+use crate::verdict::Reason;
 
 /// IP protocol numbers that have ports, types or a meaning of their own here.
 /// <https://www.iana.org/assignments/protocol-numbers>
@@ -120,6 +121,13 @@ impl Packet {
             Direction::Ingress => &self.source,
             Direction::Egress => &self.destination,
         }
+    }
+
+    /// Why a packet is refused that ends before its transport header does: `whole`, or as a first fragment, which
+    /// must hold all headers (RFC 7112, RFC 1858), the reason of its own.
+    #[inline(always)]
+    pub(crate) fn cut_short(&self, whole: Reason) -> Reason {
+        if let Fragment::First { .. } = self.fragment { Reason::FirstFragmentTruncated } else { whole }
     }
 
     /// ICMP or ICMPv6 type.

@@ -111,10 +111,10 @@ reasons! {
     23 IpVersion Drop Parse "ip_version" "the IP version does not fit the ethertype";
     24 Ipv4Truncated Drop Parse "ipv4_truncated" "the frame ends inside the IPv4 header";
     25 Ipv4HeaderLength Drop Parse "ipv4_header_length" "the IPv4 header length is below 20 or beyond the packet";
-    26 Ipv4Length Drop Parse "ipv4_length" "the IPv4 total length is beyond the frame";
+    26 Ipv4Length Drop Parse "ipv4_length" "the IPv4 total length is below 20 or beyond the frame";
     27 Ipv4Option Drop Parse "ipv4_option" "an IPv4 option's length is wrong";
     28 Ipv4SourceRoute Drop Parse "ipv4_source_route" "IPv4 source routing";
-    29 Ipv6Truncated Drop Parse "ipv6_truncated" "the frame ends inside the IPv6 headers";
+    29 Ipv6Truncated Drop Parse "ipv6_truncated" "the packet ends inside the IPv6 headers";
     30 Ipv6Length Drop Parse "ipv6_length" "the IPv6 payload length is beyond the frame";
     31 Ipv6ExtensionLength Drop Parse "ipv6_extension_length" "an IPv6 extension header is longer than the packet";
     32 Ipv6ExtensionOrder Drop Parse "ipv6_extension_order" "IPv6 hop-by-hop options that are not first";
@@ -126,6 +126,7 @@ reasons! {
     38 BadTcpFlags Drop Parse "bad_tcp_flags" "TCP SYN together with FIN or RST";
     39 FragmentOverlapsHeader Drop Parse "fragment_overlaps_header" "a later fragment starts inside the TCP header";
     40 FragmentWithoutFirst Drop Parse "fragment_without_first" "a later fragment whose first was not passed here";
+    41 FirstFragmentTruncated Drop Parse "first_fragment_truncated" "a first fragment that ends before its TCP, UDP or ICMP header does";
 
     45 SourceDestCheck Drop SourceDestCheck "source_dest_check" "not to or from the interface's own addresses";
     46 AclDeny Drop NetworkAcl "network_acl_rule" "an entry of the network ACL denies it";

@@ -16,7 +16,9 @@ mod text;
 
 pub use build::checksum;
 pub use control::*;
-pub use model::{Body, Extension, Fragment, Host, Icmp, Ip, Link, Network, Packet, Peer, Tcp, Wrong};
+pub use model::{
+    Body, Cut, Extension, Fragment, Host, Icmp, Ip, Link, Network, Packet, Peer, Start, Tcp, Wrong,
+};
 pub use text::{parse, parse_packet};
 
 use model::network_error;
@@ -217,6 +219,20 @@ impl Packet {
     #[must_use]
     pub fn destination_mac(mut self, mac: [u8; 6]) -> Self {
         self.link.destination = Some(mac);
+        self
+    }
+
+    /// Adds zeros behind the packet, as Ethernet does to reach its least length.
+    #[must_use]
+    pub fn pad(mut self, bytes: usize) -> Self {
+        self.pad = bytes;
+        self
+    }
+
+    /// Ends the frame too early, `bytes` behind the start of a layer. The lengths in its headers stay.
+    #[must_use]
+    pub fn cut(mut self, from: Start, bytes: usize) -> Self {
+        self.cut = Some(Cut { from, bytes });
         self
     }
 

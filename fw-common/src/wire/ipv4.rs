@@ -34,7 +34,7 @@ pub(super) fn parse<F: Frame>(
         return Err(Reason::Ipv4HeaderLength);
     }
     packet.end = packet_end(frame, start, u16::from_be_bytes([len_high, len_low]));
-    if packet.end > frame.len() {
+    if packet.end > frame.len() || packet.end < start.wrapping_add(HEADER_LEN) {
         return Err(Reason::Ipv4Length);
     }
     let transport = start.wrapping_add(header_len);

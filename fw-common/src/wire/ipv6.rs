@@ -77,7 +77,7 @@ fn walk<F: Frame>(frame: &F, first: u8, payload: u32, packet: &mut Packet) -> Re
             return Err(Reason::Ipv6ExtensionOrder);
         }
         if at.wrapping_add(FRAGMENT_LEN) > end {
-            return Err(Reason::Ipv6Truncated);
+            return Err(packet.cut_short(Reason::Ipv6Truncated));
         }
         let [following, len, kind, _] = frame.load::<4>(at).ok_or(Reason::Ipv6Truncated)?;
         let header_len = match protocol {
@@ -108,7 +108,7 @@ fn walk<F: Frame>(frame: &F, first: u8, payload: u32, packet: &mut Packet) -> Re
         protocol = following;
         at = at.wrapping_add(header_len);
         if at > end {
-            return Err(Reason::Ipv6ExtensionLength);
+            return Err(packet.cut_short(Reason::Ipv6ExtensionLength));
         }
     }
     Err(Reason::Ipv6TooManyExtensions)

@@ -31,13 +31,13 @@ pub(super) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
     match packet.protocol {
         protocol::TCP => {
             if room < TCP_LEN {
-                return Err(Reason::TransportTruncated);
+                return Err(packet.cut_short(Reason::TransportTruncated));
             }
             tcp(frame, packet, room)?;
         }
         protocol::UDP => {
             if room < UDP_LEN {
-                return Err(Reason::TransportTruncated);
+                return Err(packet.cut_short(Reason::TransportTruncated));
             }
             let [s0, s1, d0, d1] = frame.load::<4>(packet.transport).ok_or(Reason::TransportTruncated)?;
             packet.source_port = u16::from_be_bytes([s0, s1]);
@@ -46,7 +46,7 @@ pub(super) fn parse<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), Reas
         _ if packet.is_icmp() => {
             let least = if packet.protocol == protocol::ICMP { ICMP_LEN } else { ICMPV6_LEN };
             if room < least {
-                return Err(Reason::TransportTruncated);
+                return Err(packet.cut_short(Reason::TransportTruncated));
             }
             let [kind, code] = frame.load::<2>(packet.transport).ok_or(Reason::TransportTruncated)?;
             packet.service = u16::from_be_bytes([kind, code]);

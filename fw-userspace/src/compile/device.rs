@@ -57,9 +57,11 @@ impl<'a> Device<'a> {
                 &interface.attachment
             }
             Carries::Leg(name) => {
+                let subnet = policy.subnets.get(name).ok_or_else(unknown)?;
                 device.acl = DIRECTIONS.map(|direction| book.acl(name, direction));
+                device.services = book.services(subnet.vpc.as_deref());
                 device.flags |= Interface::ENFORCE;
-                &policy.subnets.get(name).ok_or_else(unknown)?.leg
+                &subnet.leg
             }
         };
         if attachment.as_ref().ok_or_else(unknown)?.faces == Faces::Instance {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::ethertype;
-use super::model::{Body, Extension, Fragment, Ip, Link, Network, Packet, Tcp};
+use super::model::{Body, Cut, Extension, Fragment, Ip, Link, Network, Packet, Start, Tcp};
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -23,27 +23,48 @@ impl Packet {
             return bytes.clone();
         }
         let mut frame = self.link_bytes();
-        frame.extend(self.ip_bytes());
+        let (link, packet) = (frame.len(), self.whole_ip_bytes());
+        frame.extend(packet);
+        frame.extend(vec![0; self.pad]);
+        if let Some(Cut { from, bytes }) = self.cut {
+            frame.truncate(bytes + self.start(from, link));
+        }
         frame
     }
 
     /// What the frame carries, without the Ethernet header: a packet as tun devices and ICMP quotes have it.
     #[must_use]
     pub fn ip_bytes(&self) -> Vec<u8> {
+        let link = self.link_bytes().len();
+        let frame = self.build();
+        frame[link.min(frame.len())..].to_vec()
+    }
+
+    /// The bytes of a frame before this place, `link` of which are the Ethernet header.
+    fn start(&self, from: Start, link: usize) -> usize {
+        match (from, &self.network) {
+            (Start::Transport, Network::Ip(ip)) => link + self.whole_ip_bytes().len() - ip.body_bytes().len(),
+            (Start::Ip | Start::Transport, _) => link,
+            (Start::Frame, _) => 0,
+        }
+    }
+
+    /// Without padding, and not cut.
+    pub(super) fn whole_ip_bytes(&self) -> Vec<u8> {
         match &self.network {
             Network::Ip(ip) if ip.source.is_ipv4() => ip.v4(),
             Network::Ip(ip) => ip.v6(),
             Network::Other { payload, .. } => payload.clone(),
-            Network::Whole(bytes) => bytes[14.min(bytes.len())..].to_vec(),
+            Network::Whole(bytes) => bytes.clone(),
         }
     }
 
     fn link_bytes(&self) -> Vec<u8> {
-        let Link { source, destination, tags } = &self.link;
+        let Link { source, destination, tags, ethertype } = &self.link;
         let (kind, natural) = match &self.network {
             Network::Ip(ip) => (ip.ethertype(), receiver(ip.destination)),
             Network::Other { ethertype, .. } => (*ethertype, RECEIVER),
-            Network::Whole(_) => (0, RECEIVER),
+            Network::Whole(bytes) => return bytes[..14.min(bytes.len())].to_vec(),
         };
         let mut header = destination.unwrap_or(natural).to_vec();
         header.extend(source.unwrap_or(SENDER));
@@ -51,7 +72,7 @@ impl Packet {
             header.extend(kind.to_be_bytes());
             header.extend(tci.to_be_bytes());
         }
-        header.extend(kind.to_be_bytes());
+        header.extend(ethertype.unwrap_or(kind).to_be_bytes());
         header
     }
 }

@@ -9,6 +9,30 @@ pub struct Packet {
     pub link: Link,
     /// What the frame carries.
     pub network: Network,
+    /// Zeros behind the packet, as an Ethernet sender adds them to a short frame.
+    pub pad: usize,
+    /// Where the frame ends, if it ends too early.
+    pub cut: Option<Cut>,
+}
+
+/// A place in a frame: so many bytes behind the start of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// Counted from here.
+    pub from: Start,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+/// The start of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The frame's first byte.
+    Frame,
+    /// Behind the Ethernet header and its tags.
+    Ip,
+    /// Behind the IP header, its options and extension headers.
+    Transport,
 }
 
 /// The Ethernet header. Absent addresses follow from what is carried (multicast, broadcast, two fixed hosts).
@@ -20,6 +44,8 @@ pub struct Link {
     pub destination: Option<[u8; 6]>,
     /// Tag type and control information, outermost first.
     pub tags: Vec<(u16, u16)>,
+    /// The type field, where it is not the type of what the frame carries.
+    pub ethertype: Option<u16>,
 }
 
 /// What a frame carries.
@@ -183,7 +209,7 @@ impl Packet {
     /// A frame with addresses that follow from what it carries.
     #[must_use]
     pub fn new(network: Network) -> Self {
-        Self { link: Link::default(), network }
+        Self { link: Link::default(), network, pad: 0, cut: None }
     }
 
     /// An IP packet. Panics if the families differ.

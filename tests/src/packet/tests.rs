@@ -100,6 +100,67 @@ fn dhcp_uses_its_port_pairs() {
 }
 
 #[test]
+fn frames_end_early_or_late() {
+    let whole = parse("tcp 10.0.0.1:1 > 10.0.0.2:2 syn vlan=5 options=4").unwrap();
+    let text =
+        |ending: &str| parse(&format!("tcp 10.0.0.1:1 > 10.0.0.2:2 syn vlan=5 options=4 {ending}")).unwrap();
+    assert_eq!(text("cut=9"), whole[..9]);
+    assert_eq!(text("cut=ip+3"), whole[..18 + 3]);
+    assert_eq!(text("cut=transport+3"), whole[..18 + 24 + 3]);
+    assert_eq!(text("cut=ip+999"), whole);
+    let padded = text("pad=4");
+    assert_eq!((&padded[..whole.len()], &padded[whole.len()..]), (&whole[..], &[0; 4][..]));
+    // A quote is cut too: its headers still say what it was.
+    let quoted = "udp 10.0.0.2:1 > 10.0.0.1:2 len=90 cut=transport+8";
+    let frame = parse(&format!("icmp 10.0.0.1 > 10.0.0.2 3/4 quote ({quoted})")).unwrap();
+    assert_eq!((frame.len(), hex(&frame[44..46])), (14 + 20 + 8 + 28, "0076".into()));
+}
+
+#[test]
+fn lengths_lie_by_a_number_or_by_so_much() {
+    let v4 = |ending: &str| parse(&format!("udp 10.0.0.1:1 > 10.0.0.2:2 len=4 {ending}")).unwrap();
+    assert_eq!(hex(&v4("tot-len=0")[16..18]), "0000");
+    assert_eq!(hex(&v4("tot-len=+1")[16..18]), "0021");
+    assert_eq!(hex(&v4("udp-len=-4")[38..40]), "0008");
+    assert_eq!((v4("ihl=4")[14], v4("version=6")[14]), (0x44, 0x65));
+    assert_eq!(
+        (hex(&v4("sum=0xdead")[40..42]), hex(&v4("ip-sum=7")[24..26])),
+        ("dead".into(), "0007".into())
+    );
+    let v6 = parse("tcp [::1]:1 > [::2]:2 syn ext=dst payload-len=-1 doff=15").unwrap();
+    assert_eq!((hex(&v6[18..20]), v6[62 + 12]), ("001b".into(), 0xf0));
+    let v6 = parse("udp [::1]:1 > [::2]:2 ethertype=0x0800 data=0aff").unwrap();
+    assert_eq!((hex(&v6[12..14]), hex(&v6[62..])), ("0800".into(), "0aff".into()));
+}
+
+#[test]
+fn options_have_names_and_fill_up_their_last_word() {
+    let options = |word: &str| {
+        let frame = parse(&format!("udp 10.0.0.1:1 > 10.0.0.2:2 options={word}")).unwrap();
+        let words = usize::from(frame[14] & 15);
+        hex(&frame[34..14 + words * 4])
+    };
+    assert_eq!(options("8"), "0101010101010101");
+    assert_eq!(options("nop,loose-route"), "01830704c6336401");
+    assert_eq!(options("router-alert,eol"), "9404000000000000");
+    assert_eq!(options("0x0701"), "07010000");
+}
+
+#[test]
+fn extension_headers_may_be_many_long_or_lie() {
+    let frame = parse("udp [::1]:1 > [::2]:2 ext=dst*2,hop/16,routing4:9").unwrap();
+    assert_eq!(hex(&frame[54..70]), "3c000104000000000000010400000000");
+    assert_eq!(hex(&frame[70..86]), "2b01010c000000000000000000000000");
+    assert_eq!((hex(&frame[86..94]), frame.len()), ("1109040000000000".into(), 94 + 8));
+}
+
+#[test]
+fn tags_of_any_type_stand_in_their_order() {
+    let frame = parse("arp 10.0.0.1 > 10.0.0.2 tag=0x8100:0xe000 tag=0x88a8:6").unwrap();
+    assert_eq!(hex(&frame[12..22]), "8100e00088a800060806");
+}
+
+#[test]
 fn mistakes_name_the_word() {
     for (text, word) in [
         ("tcb 10.0.0.1:1 > 10.0.0.2:2 syn", "\"tcb\" is no kind of packet"),
@@ -114,6 +175,20 @@ fn mistakes_name_the_word() {
         ("udp 10.0.0.1:1 > 10.0.0.2:2 ext=hop", "\"ext=hop\" does not fit"),
         ("icmp 10.0.0.1 > 10.0.0.2 8", "\"8\" is not TYPE/CODE"),
         ("icmp 10.0.0.1 > 10.0.0.2 3/1 quote (tcp x)", "in the quoted packet"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 options=ts", "\"ts\" is no option: eol"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 options=44", "at most 40"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 payload-len=0", "\"payload-len=0\" does not fit"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 tot-len=+-1", "\"+-1\" is not a length"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 tot-len=-99", "\"-99\" is not a length"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 doff=4", "\"doff=4\" does not fit"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 ihl=16", "\"ihl=16\": at most 15"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 cut=tcp+3", "\"tcp\" is no place to count from"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 tag=8100:5", "\"8100\" is not an ethertype"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 tag=0x8100:5 vlan=6", "vlan and tag do not go together"),
+        ("udp [::1]:1 > [::2]:2 ext=hopp", "\"hopp\" is no extension header: hop, dst"),
+        ("udp [::1]:1 > [::2]:2 ext=frag:3", "\"frag\" has no length of its own"),
+        ("udp [::1]:1 > [::2]:2 ext=dst/12", "a multiple of 8"),
+        ("udp [::1]:1 > [::2]:2 data=0g", "\"0g\" is not a byte"),
         ("hex 012", "half a byte"),
         ("", "a kind of packet is missing"),
     ] {

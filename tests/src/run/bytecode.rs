@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use fw_common::conntrack::{Class, Connection};
 use fw_common::memory::{MemoryTables, SliceFrame};
-use fw_common::{Decision, Hook, Scratch, Sighting, judge};
+use fw_common::{Decision, Hook, Scratch, Sighting, Verdict, judge};
 use fw_userspace::compile::{self, Binding, Carries, Numbering};
 use fw_userspace::model::Policy;
 
@@ -85,6 +85,8 @@ impl<'a> Twins<'a> {
             seen.verdict,
             seen.reason
         );
+        let would_deny = expected.observed && expected.reason.verdict() == Verdict::Drop;
+        ensure!(seen.would_deny == would_deny, "counted as would_deny: {}", seen.would_deny);
         let mut rules = [expected.acl_rule, expected.group_rule];
         rules.sort_unstable();
         let mut counted = seen.rules;
