@@ -22,7 +22,7 @@ pub(super) fn put_on_devices(rules: &mut Value, received: Received, table_size: 
     };
     let mut names = Vec::new();
     for kind in ["interfaces", "subnets"] {
-        for (name, object) in rules[kind].as_object_mut().into_iter().flatten() {
+        for (name, object) in rules.get_mut(kind).and_then(Value::as_object_mut).into_iter().flatten() {
             if object.get("device").is_some() {
                 object["device"] = json!(device(name));
                 object["mode"] = json!(mode);
