@@ -18,14 +18,17 @@ const WAYS: [&str; 5] = ["core", "XDP", "TC", "wire XDP", "wire TC"];
 
 const LEGEND: &str = "\
 core: reader, compiler and decision core on the host. XDP, TC: the bytecode by kernel test runs, beside the core.
-wire: fwctl load and real frames over veth pairs. -: nothing to judge, the case is about what the reader says.";
+wire: fwctl load and real frames over veth pairs. -: nothing to judge, the case is about what the reader says.
+not sent: the kernel takes no such frame, for a test run or from a packet socket, or drops it before the filter.";
 
 /// What came of a case on one way.
 #[derive(Default)]
 struct Outcome {
     failures: Vec<String>,
     packets: usize,
-    unsendable: Vec<String>,
+    unsendable: usize,
+    /// What could not be sent, and why.
+    remarks: Vec<String>,
     /// This way has nothing to say about the case.
     idle: bool,
 }
@@ -64,7 +67,7 @@ fn show() -> Result<(usize, usize)> {
     for (number, case) in cases.iter().enumerate() {
         let outcomes = || WAYS.iter().zip(ways.iter().map(|outcomes| &outcomes[number]));
         for (way, outcome) in outcomes() {
-            for packet in &outcome.unsendable {
+            for packet in &outcome.remarks {
                 println!("{}: not sent ({way}): {packet}", case.place());
             }
         }
@@ -110,7 +113,10 @@ fn in_the_bytecode(cases: &[Case], received: Received) -> Result<Outcomes> {
         let mut outcome = Outcome { idle: case.packets().next().is_none(), ..Outcome::default() };
         if !outcome.idle {
             match Twins::new(received, &mut kernel)?.run(case) {
-                Ok(packets) => outcome.packets = packets,
+                Ok(packets) => {
+                    outcome.packets = packets;
+                    outcome.unsendable = case.packets().count() - packets;
+                }
                 Err(error) => outcome.failures.push(format!("{error:#}")),
             }
         }
@@ -122,8 +128,8 @@ fn in_the_bytecode(cases: &[Case], received: Received) -> Result<Outcomes> {
 fn on_the_wire(cases: &[Case], received: Received) -> Result<Outcomes> {
     let mut wire = Wire::new(received)?;
     let outcomes = cases.iter().map(|case| {
-        let run::wire::Report { failures, packets, unsendable } = wire.run(case);
-        Outcome { failures, packets, unsendable, idle: false }
+        let run::wire::Report { failures, packets, unsendable: remarks } = wire.run(case);
+        Outcome { failures, packets, unsendable: remarks.len(), remarks, idle: false }
     });
     Ok(outcomes.collect())
 }
@@ -161,7 +167,7 @@ fn by_way(ways: &[Outcomes]) -> Table {
         let run: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.idle).collect();
         let failed = run.iter().filter(|outcome| !outcome.failures.is_empty()).count();
         let packets: usize = run.iter().map(|outcome| outcome.packets).sum();
-        let unsendable: usize = run.iter().map(|outcome| outcome.unsendable.len()).sum();
+        let unsendable: usize = run.iter().map(|outcome| outcome.unsendable).sum();
         let counts = [run.len() - failed, failed, packets, unsendable].map(|count| count.to_string());
         table.add_row([(*way).to_owned()].into_iter().chain(counts));
     }
@@ -170,7 +176,7 @@ fn by_way(ways: &[Outcomes]) -> Table {
 
 impl Outcome {
     fn cell(&self) -> String {
-        match (self.idle, self.failures.is_empty(), self.unsendable.len()) {
+        match (self.idle, self.failures.is_empty(), self.unsendable) {
             (true, ..) => "-".to_owned(),
             (_, false, _) => "FAILS".to_owned(),
             (_, _, 0) => "ok".to_owned(),
