@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use fw_common::{Hook, Reason, verdict};
+use fw_common::{Direction, Hook, Reason};
 use fw_userspace::compile::{RuleInfo, RuleKind};
 use fw_userspace::datapath::Store;
 use fw_userspace::model::Policy;
@@ -166,7 +166,7 @@ impl Wire {
             return Ok(Err(format!("{}: nothing of that name has a device", place(step))));
         };
         let (direction, hook) = (direction_of(step), hook_of(&loaded.policy, step));
-        let before = loaded.count(*zone)?;
+        let (zone, before) = (*zone, loaded.count(*zone, direction)?);
         let crossed = match (hook, *received) {
             (Hook::Sent, _) => port.leave(&step.frame, step.expect),
             (Hook::Received, Received::Tc) if !port::reaches_tc(&step.frame) => {
@@ -184,13 +184,13 @@ impl Wire {
         };
         report.packets += 1;
         loaded.tables.settle()?;
-        let (reason, counted) = match loaded.decision_since(&before, *zone, direction) {
+        let (reason, counted) = match loaded.decision_since(&before, zone, direction) {
             Ok(found) => found,
             Err(error) => return Ok(Err(format!("{}: {error:#}", place(step)))),
         };
         let rule = |kind| counted.iter().copied().find(|rule| rule.kind == kind);
         let (acl, group) = (rule(RuleKind::NetworkAcl), rule(RuleKind::SecurityGroup));
-        let tracked = match step.tracked.and_then(|_| flow_key(&step.frame, direction, *zone)) {
+        let tracked = match step.tracked.and_then(|_| flow_key(&step.frame, direction, zone)) {
             Some(key) => Some(loaded.tables.is_tracked(&key, now_ns())?),
             None => None,
         };
@@ -213,8 +213,8 @@ impl Wire {
 }
 
 impl Loaded {
-    fn count(&self, zone: u32) -> Result<Counts> {
-        self.tables.count(zone, self.rules.iter().map(|rule| rule.slot))
+    fn count(&self, zone: u32, direction: Direction) -> Result<Counts> {
+        self.tables.count(zone, direction, self.rules.iter().map(|rule| rule.slot))
     }
 
     /// What was counted for the one packet since, beside the marker behind it.
@@ -222,29 +222,22 @@ impl Loaded {
         &self,
         before: &Counts,
         zone: u32,
-        direction: fw_common::Direction,
+        direction: Direction,
     ) -> Result<(Reason, Vec<&RuleInfo>)> {
-        let marker = verdict::counter_index(0, direction, false, Reason::AlwaysArp);
         let end = Instant::now() + PATIENCE;
         loop {
-            let (reasons, slots) = self.count(zone)?.since(before);
-            let mut packets: Vec<u32> =
-                reasons.into_iter().flat_map(|(at, n)| vec![at; n as usize]).collect();
-            if let Some(at) = packets.iter().position(|index| *index == marker) {
-                packets.remove(at);
+            let (mut reasons, slots) = self.count(zone, direction)?.since(before);
+            if let Some(marker) = reasons.iter().position(|reason| *reason == Reason::AlwaysArp) {
+                reasons.remove(marker);
             }
-            let [index] = packets[..] else {
-                if packets.is_empty() && Instant::now() < end {
-                    continue;
+            match reasons[..] {
+                [reason] => {
+                    let rules = self.rules.iter().filter(|rule| slots.contains(&rule.slot));
+                    return Ok((reason, rules.collect()));
                 }
-                bail!("one packet is counted in its direction, not {packets:?}");
-            };
-            let side = verdict::counter_index(0, direction, false, Reason::NotConfigured);
-            let slot = index.wrapping_sub(side);
-            ensure!(slot < 2 * verdict::REASON_SLOTS, "counted in the other direction");
-            let reason = u8::try_from(slot % verdict::REASON_SLOTS).ok().and_then(Reason::from_code);
-            let rules = self.rules.iter().filter(|rule| slots.contains(&rule.slot)).collect();
-            return Ok((reason.with_context(|| format!("there is no reason {slot}"))?, rules));
+                [] if Instant::now() < end => {}
+                _ => bail!("one packet is counted in its direction, not {reasons:?}"),
+            }
         }
     }
 }

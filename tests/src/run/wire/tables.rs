@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use fw_common::FlowKey;
 use fw_common::conntrack::Connection;
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, Root};
-use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
+use fw_common::verdict::{Counter, counter_index};
+use fw_common::{Direction, FlowKey, Reason};
 
 use crate::age::{Age, now_ns};
 
@@ -44,17 +44,17 @@ impl Window {
     }
 }
 
-/// What the counters of one zone and of the rules stood at.
+/// What the counters of one zone and direction, and those of the rules, stood at.
 pub(super) struct Counts {
-    reasons: Vec<u64>,
+    reasons: Vec<(Reason, u64)>,
     slots: Vec<(u32, u64)>,
 }
 
 impl Counts {
-    /// What grew: counters of the zone by their index with how much, and slots of rules.
-    pub(super) fn since(&self, before: &Self) -> (Vec<(u32, u64)>, Vec<u32>) {
-        let grown = self.reasons.iter().zip(&before.reasons).map(|(now, then)| now - then);
-        let reasons = (0..).zip(grown).filter(|(_, packets)| *packets > 0).collect();
+    /// What grew: each reason as often as it was counted, and the slots of the rules.
+    pub(super) fn since(&self, before: &Self) -> (Vec<Reason>, Vec<u32>) {
+        let reasons = self.reasons.iter().zip(&before.reasons);
+        let reasons = reasons.flat_map(|(now, then)| vec![now.0; (now.1 - then.1) as usize]).collect();
         let slots = self.slots.iter().zip(&before.slots).filter(|(now, then)| now.1 > then.1);
         (reasons, slots.map(|(now, _)| now.0).collect())
     }
@@ -156,12 +156,21 @@ impl Tables {
         Ok(found.into_iter().any(|connection| !connection.is_expired(now_ns)))
     }
 
-    /// The counters of a zone and of these rules.
-    pub(super) fn count(&self, zone: u32, slots: impl Iterator<Item = u32>) -> Result<Counts> {
-        let first = zone * REASON_SLOTS_PER_ZONE;
-        let reasons = first..first + REASON_SLOTS_PER_ZONE;
+    /// The counters of a zone in one direction, and of these rules.
+    pub(super) fn count(
+        &self,
+        zone: u32,
+        direction: Direction,
+        slots: impl Iterator<Item = u32>,
+    ) -> Result<Counts> {
+        let reason = |reason: &Reason| {
+            let [done, would_deny] = [false, true].map(|would_deny| {
+                packets(&self.counters, counter_index(zone, direction, would_deny, *reason))
+            });
+            Ok((*reason, done? + would_deny?))
+        };
         Ok(Counts {
-            reasons: reasons.map(|index| packets(&self.counters, index)).collect::<Result<_>>()?,
+            reasons: Reason::ALL.iter().map(reason).collect::<Result<_>>()?,
             slots: slots.map(|slot| Ok((slot, packets(&self.rules, slot)?))).collect::<Result<_>>()?,
         })
     }
