@@ -80,7 +80,18 @@ fn dhcp(packet: &Packet, family: Family, port: Port) -> Option<Reason> {
         Family::V6 => (547, 546),
     };
     let pair = (packet.source_port, packet.service);
-    let from_client = pair == (client, server);
+    let from_client = pair == (client, server) && (!port.is_client() || stays_on_link(packet));
     let from_server = pair == (server, client) || (matches!(family, Family::V4) && pair == (server, server));
     if from_client || (from_server && !port.is_client()) { Some(Reason::AlwaysDhcp) } else { None }
+}
+
+/// What an instance sends to one server is a renewal, and a way out to any host if it were exempt. Where the rules drop
+/// it the client asks everybody in time (RFC 2131 section 4.4.5); DHCPv6 clients have link-local addresses (RFC 8415
+/// section 13.1), which no router forwards.
+#[inline(always)]
+fn stays_on_link(packet: &Packet) -> bool {
+    match packet.family {
+        Family::V4 => packet.destination == Address::from_ipv4([255; 4]),
+        Family::V6 => packet.source.is_ipv6_link_local(),
+    }
 }
