@@ -5,6 +5,7 @@
 //! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
 pub mod case;
+pub mod differential;
 pub mod fwctl;
 pub mod kernel;
 pub mod netns;
