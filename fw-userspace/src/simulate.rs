@@ -43,10 +43,17 @@ impl Simulation {
     /// The next generation; connections stay. Opens the adoption window that a load on a host would open.
     pub fn load(&mut self, policy: Policy) -> Result<(), CompileError> {
         let mut bindings = pretend_bindings(&policy);
+        // A window that is open stays open, as on a host.
+        for binding in &mut bindings {
+            let before = self.bindings.iter().find(|before| before.carries == binding.carries);
+            binding.adopt_until_ns = before.map_or(0, |before| before.adopt_until_ns);
+        }
         if open_rules_narrowed(&self.policy, &policy) && policy.settings.adopt_seconds > 0 {
             let window_ns = u64::from(policy.settings.adopt_seconds) * 1_000_000_000;
             let until_ns = self.tables.now_ns.get().saturating_add(window_ns);
-            bindings.iter_mut().for_each(|binding| binding.adopt_until_ns = until_ns);
+            for binding in &mut bindings {
+                binding.adopt_until_ns = binding.adopt_until_ns.max(until_ns);
+            }
         }
         let generation = self.generation.wrapping_add(1);
         let compiled = compile(&policy, &bindings, self.compiled.numbering.clone(), generation)?;
@@ -90,6 +97,11 @@ impl Simulation {
     /// The clock, nanoseconds.
     pub fn now_ns(&self) -> u64 {
         self.tables.now_ns.get()
+    }
+
+    /// The devices as they are pretended, with their adoption windows.
+    pub fn bindings(&self) -> &[Binding] {
+        &self.bindings
     }
 
     /// The generation in force.

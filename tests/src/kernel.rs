@@ -4,10 +4,12 @@
 //! A test run has no device of its own: the kernel gives it the loopback's index, which is always 1.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::Connection;
 use fw_common::fragment::{Datagram, FragmentKey};
@@ -50,19 +52,27 @@ pub struct Seen {
     pub rules: [u32; 2],
 }
 
-/// Whether the kernel takes a frame for a test run: at XDP a whole Ethernet header, at TC something behind it.
+/// Whether the kernel takes a frame for a test run: at XDP a whole Ethernet header, at TC something behind it, and with
+/// it all of an IP header whose type stands in the Ethernet header (EINVAL otherwise, Linux 6.18).
 #[must_use]
 pub fn takes(frame: &[u8], hook: Hook, received: Received) -> bool {
-    match (hook, received) {
-        (Hook::Received, Received::Xdp) => frame.len() >= 14,
-        _ => frame.len() > 14,
+    if matches!((hook, received), (Hook::Received, Received::Xdp)) {
+        return frame.len() >= 14;
     }
+    let least = match frame.get(12..14) {
+        Some([0x08, 0x00]) => 14 + 20,
+        Some([0x86, 0xdd]) => 14 + 40,
+        _ => 14 + 1,
+    };
+    frame.len() >= least
 }
 
 /// The loaded object.
 pub struct Kernel {
     object: Ebpf,
     next_line: u32,
+    live: u32,
+    cpus: usize,
     age: Age,
 }
 
@@ -82,7 +92,8 @@ impl Kernel {
             }
             .with_context(|| format!("loading {name}"))?;
         }
-        Ok(Self { object, next_line: 1, age: Age::default() })
+        let cpus = nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
+        Ok(Self { object, next_line: 1, live: 0, cpus, age: Age::default() })
     }
 
     /// Forgets all connections and fragments.
@@ -94,6 +105,9 @@ impl Kernel {
                 map.remove(&key)?;
             }
         }
+        // The programs count those that they add and remove themselves.
+        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
+        count.set(0, 0, 0)?;
         let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
         let keys: Vec<FragmentKey> = map.keys().collect::<std::result::Result<_, _>>()?;
         for key in keys {
@@ -120,6 +134,17 @@ impl Kernel {
         let mut live: Array<&mut MapData, u32> = self.map("LIVE")?.try_into()?;
         live.set(0, base, 0)?;
         self.next_line = base + count;
+        self.live = base;
+        Ok(())
+    }
+
+    /// Writes lines of the live generation anew, by their numbers in it.
+    pub fn rewrite<'l>(&mut self, lines: impl IntoIterator<Item = (u32, &'l Line)>) -> Result<()> {
+        let live = self.live;
+        let mut policy: Array<&mut MapData, Line> = self.map("POLICY")?.try_into()?;
+        for (number, line) in lines {
+            policy.set(live + number, line, 0)?;
+        }
         Ok(())
     }
 
@@ -127,13 +152,8 @@ impl Kernel {
     pub fn judge(&mut self, frame: &[u8], hook: Hook, received: Received, zone: u32) -> Result<Seen> {
         let reasons_before = self.reasons(zone)?;
         let rules_before = self.rules()?;
-        let code = self.run(frame, hook, received)?;
+        let verdict = self.send(frame, hook, received)?;
         self.settle()?;
-        let verdict = match (hook, received, code) {
-            (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
-            (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
-            (_, _, other) => bail!("a program returned {other}, which is no verdict of its hook"),
-        };
         let reasons = grown(&reasons_before, &self.reasons(zone)?);
         let [index] = reasons[..] else { bail!("one reason is counted per frame, not {reasons:?}") };
         let slot = index % fw_common::verdict::REASON_SLOTS;
@@ -158,13 +178,47 @@ impl Kernel {
         Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
     }
 
-    fn run(&mut self, frame: &[u8], hook: Hook, received: Received) -> Result<u32> {
+    /// Sends one frame through the program of a hook and asks nothing but what it returned.
+    pub fn send(&mut self, frame: &[u8], hook: Hook, received: Received) -> Result<Verdict> {
         let name = match (hook, received) {
             (Hook::Received, Received::Xdp) => "xdp_received",
             (Hook::Received, Received::Tc) => "tc_received",
             (Hook::Sent, _) => "tc_sent",
         };
-        Ok(self.time(name, frame, 1)?.0)
+        match (hook, received, self.time(name, frame, 1)?.0) {
+            (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Ok(Verdict::Pass),
+            (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Ok(Verdict::Drop),
+            (_, _, other) => bail!("{name} returned {other}, which is no verdict of its hook"),
+        }
+    }
+
+    /// Packets that the counter of a reason has seen, see [`counter_index`].
+    pub fn counted(&mut self, index: u32) -> Result<u64> {
+        Ok(self.packets("COUNTERS", index, 1)?.into_iter().sum())
+    }
+
+    /// Packets that the counter of a rule has seen, for the first `count` slots.
+    pub fn counted_by_rule(&mut self, count: u32) -> Result<Vec<u64>> {
+        self.packets("RULES", 0, count)
+    }
+
+    /// Sets counters back, of reasons by their indexes and of rules by their slots.
+    pub fn set_back(
+        &mut self,
+        reasons: impl IntoIterator<Item = u32>,
+        rules: impl IntoIterator<Item = u32>,
+    ) -> Result<()> {
+        let cpus = self.cpus;
+        let zero = || PerCpuValues::try_from(vec![Counter::default(); cpus]);
+        let mut map: PerCpuArray<&mut MapData, Counter> = self.map("COUNTERS")?.try_into()?;
+        for index in reasons {
+            map.set(index, zero()?, 0)?;
+        }
+        let mut map: PerCpuArray<&mut MapData, Counter> = self.map("RULES")?.try_into()?;
+        for slot in rules {
+            map.set(slot, zero()?, 0)?;
+        }
+        Ok(())
     }
 
     /// Lets time pass, by making every entry older: the kernel's clock is nobody's to move.
@@ -181,6 +235,32 @@ impl Kernel {
     fn settle(&mut self) -> Result<()> {
         let Self { object, age, .. } = self;
         CONNECTIONS.iter().try_for_each(|name| age.settle(&mut connection_map(object, name)?))
+    }
+
+    /// [`Self::wait`] by parts of a second, on a machine that is older than that.
+    pub fn make_older(&mut self, by: Duration) -> Result<()> {
+        let age_ns = u64::try_from(by.as_nanos())?;
+        let old_enough = |then_ns: u64| {
+            then_ns.checked_sub(age_ns).ok_or_else(|| {
+                let seconds = by.as_secs();
+                anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
+            })
+        };
+        for name in ["CONNECTIONS", "HALF_OPEN"] {
+            let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
+            let entries: Vec<(FlowKey, Connection)> = map.iter().collect::<std::result::Result<_, _>>()?;
+            for (key, mut connection) in entries {
+                connection.last_seen_ns = old_enough(connection.last_seen_ns)?;
+                map.insert(key, connection, 0)?;
+            }
+        }
+        let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
+        let entries: Vec<(FragmentKey, Datagram)> = map.iter().collect::<std::result::Result<_, _>>()?;
+        for (key, mut datagram) in entries {
+            datagram.judged_ns = old_enough(datagram.judged_ns)?;
+            map.insert(key, datagram, 0)?;
+        }
+        Ok(())
     }
 
     /// All connections, with the name of the map they are in.
@@ -252,6 +332,14 @@ fn connection_map<'a>(
     name: &str,
 ) -> Result<HashMap<&'a mut MapData, FlowKey, Connection>> {
     Ok(map(object, name)?.try_into()?)
+}
+
+/// The clock that the programs read, nanoseconds.
+pub fn clock_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a timespec that the call fills; CLOCK_MONOTONIC_COARSE exists since Linux 2.6.32.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
 }
 
 /// A key as bytes, to order and compare by.

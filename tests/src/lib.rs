@@ -7,6 +7,7 @@
 
 pub mod age;
 pub mod case;
+pub mod differential;
 pub mod fwctl;
 pub mod kernel;
 pub mod netns;

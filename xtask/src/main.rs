@@ -10,6 +10,7 @@ mod demo;
 mod lint;
 mod run;
 mod setup;
+mod soak;
 mod test;
 mod tools;
 mod verify;
@@ -44,6 +45,11 @@ Examples:
   cargo xtask cases
   cargo xtask cases tracking T01";
 
+const SOAK_HELP: &str = "\
+Examples:
+  cargo xtask soak --minutes 30
+  cargo xtask soak --seed 4711    begin with the seed that a failure named";
+
 /// Builds, tests, demonstrates and measures fwctl.
 #[derive(Parser)]
 #[command(
@@ -71,6 +77,9 @@ enum Verb {
     /// Run every case of AWS's semantics in the core, the bytecode and on the wire, print a table (needs root)
     #[command(after_help = CASES_HELP)]
     Cases(cases::Options),
+    /// Compare core, oracle and bytecode over random rules and histories (needs root)
+    #[command(after_help = SOAK_HELP)]
+    Soak(soak::Options),
     /// Show with real packets what groups and network ACLs do (needs root)
     Demo,
     /// Load every program, print what the kernel's verifier spent on it, check the ceiling (needs root)
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::run(),
         Verb::Test(options) => test::run(&options),
         Verb::Cases(options) => cases::run(&options),
+        Verb::Soak(options) => soak::run(&options),
         Verb::Demo => demo::run(),
         Verb::Verify => verify::run(),
         Verb::Bench => bench::run(),

@@ -1,0 +1,284 @@
+//! The bytecode beside the core on the host.
+//!
+//! A program returns a verdict only; why, it counts. So verdicts are compared packet by packet, counters and
+//! connections after the whole scenario, and packet by packet once they differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use fw_common::conntrack::{Class, Connection};
+use fw_common::layout::Line;
+use fw_common::{Direction, Hook, REASON_SLOTS_PER_ZONE, Verdict};
+use fw_userspace::compile::{self, Numbering};
+use fw_userspace::model::{Faces, Policy};
+use fw_userspace::simulate::{Judged, Simulation};
+
+use super::history::{Crossing, Step};
+use super::host::answer_of;
+use super::{Difference, Outcome, Scenario};
+use crate::kernel::{self, IFINDEX, Kernel, Received, clock_ns, key_bytes};
+
+/// Zones of the rules here are below this.
+const ZONES: u32 = 16;
+const RULES: u32 = 512;
+
+/// How often a scenario is run before it counts as one that differs: the kernel's clock does not stop while this
+/// process waits for a processor, and some waits end a second after an entry does.
+const TRIES: usize = 3;
+
+/// Runs a scenario on both.
+pub fn compare(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Outcome {
+    let mut outcome = Outcome::Same(0);
+    for _ in 0..TRIES {
+        outcome = once(scenario, kernel, received, exact);
+        if !matches!(outcome, Outcome::Differs(_)) {
+            break;
+        }
+    }
+    outcome
+}
+
+fn once(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Outcome {
+    let mut policies = match scenario.policies() {
+        Ok(policies) => policies.into_iter(),
+        Err(why) => return Outcome::Invalid(why),
+    };
+    let Some(first) = policies.next() else { return Outcome::Invalid("no rules".to_owned()) };
+    let mut twins = match Twins::new(kernel, received, first) {
+        Ok(twins) => twins,
+        Err(error) => return Outcome::Invalid(format!("{error:#}")),
+    };
+    let mut answers = Vec::new();
+    let differs = |step, answers, error: anyhow::Error, twins: Twins<'_>| {
+        let says = match twins.set_back_all() {
+            Ok(()) => format!("{error:#}"),
+            Err(also) => format!("{error:#}; then {also:#}"),
+        };
+        Outcome::Differs(Difference { step, says, answers })
+    };
+    for (number, step) in scenario.steps.iter().enumerate() {
+        let done = match step {
+            Step::Wait(seconds) => twins.wait(*seconds),
+            Step::Load(_) => match policies.next() {
+                Some(policy) => twins.load(policy),
+                None => Ok(()),
+            },
+            Step::Packet(crossing) if !twins.has(crossing.at) => {
+                return Outcome::Invalid(format!("\"{}\" has no device", crossing.at));
+            }
+            Step::Packet(crossing) if !twins.takes(crossing) => continue,
+            Step::Packet(crossing) => match twins.judge(crossing) {
+                Ok(judged) => {
+                    answers.push(answer_of(&judged));
+                    if exact { twins.compare_all() } else { Ok(()) }
+                }
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = done {
+            return differs(number, answers, error, twins);
+        }
+    }
+    match twins.compare_all() {
+        Ok(()) => Outcome::Same(answers.len() as u64),
+        Err(error) => differs(scenario.steps.len().saturating_sub(1), answers, error, twins),
+    }
+}
+
+struct Twins<'k> {
+    kernel: &'k mut Kernel,
+    received: Received,
+    host: Simulation,
+    policy: Policy,
+    /// What the numbers of the live generation were made from.
+    numbering: Numbering,
+    generation: u32,
+    /// For each place, the lines of the live generation that are other if it has the one device of test runs.
+    differing: BTreeMap<String, Vec<(u32, Line)>>,
+    at: String,
+    /// What the kernel should have counted since the counters were set back.
+    reasons: BTreeMap<u32, u64>,
+    rules: BTreeMap<u32, u64>,
+    since: Instant,
+    waited: u64,
+    uptime: u64,
+}
+
+impl<'k> Twins<'k> {
+    fn new(kernel: &'k mut Kernel, received: Received, policy: Policy) -> Result<Self> {
+        kernel.reset()?;
+        let mut twins = Self {
+            kernel,
+            received,
+            host: Simulation::new(policy.clone())?,
+            policy,
+            numbering: Numbering::default(),
+            generation: 1,
+            differing: BTreeMap::new(),
+            at: String::new(),
+            reasons: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            since: Instant::now(),
+            waited: 0,
+            uptime: clock_ns() / NS_PER_S,
+        };
+        twins.publish()?;
+        Ok(twins)
+    }
+
+    fn load(&mut self, policy: Policy) -> Result<()> {
+        self.numbering = self.host.compiled().numbering.clone();
+        self.generation += 1;
+        self.host.load(policy.clone())?;
+        self.policy = policy;
+        self.publish()
+    }
+
+    /// Publishes the rules once; what differs from place to place is only which of them has the device.
+    fn publish(&mut self) -> Result<()> {
+        let mut bindings = self.host.bindings().to_vec();
+        let (now_ns, count) = (clock_ns(), bindings.len() as u32);
+        for binding in &mut bindings {
+            let left_ns = binding.adopt_until_ns.saturating_sub(self.host.now_ns());
+            binding.adopt_until_ns = if left_ns == 0 { 0 } else { now_ns + left_ns };
+        }
+        let mut variants = Vec::new();
+        for turn in 0..count {
+            for (binding, place) in bindings.iter_mut().zip(0..) {
+                binding.ifindex = IFINDEX + (place + count - turn) % count;
+            }
+            let compiled =
+                compile::compile(&self.policy, &bindings, self.numbering.clone(), self.generation)?;
+            let at = bindings[turn as usize].carries.name().to_owned();
+            variants.push((at, compiled.lines));
+        }
+        let Some((at, first)) = variants.first() else { return Ok(()) };
+        self.kernel.publish(first)?;
+        self.at.clone_from(at);
+        let mut changing = BTreeSet::new();
+        for (_, lines) in &variants {
+            ensure!(lines.len() == first.len(), "the place of the device changes how many lines there are");
+            changing.extend((0..lines.len()).filter(|number| lines[*number] != first[*number]));
+        }
+        self.differing = variants
+            .iter()
+            .map(|(at, lines)| {
+                (at.clone(), changing.iter().map(|number| (*number as u32, lines[*number])).collect())
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// The kernel's entries stay a little younger than the host's, never by a second: so what ends by a wait ends on
+    /// both sides, or on none.
+    fn wait(&mut self, seconds: u64) -> Result<()> {
+        const LESS: Duration = Duration::from_millis(40);
+        if self.waited + seconds + 5 > self.uptime {
+            // Entries cannot be made older than the machine.
+            return Ok(());
+        }
+        self.waited += seconds;
+        self.host.wait(seconds);
+        let age = Duration::from_secs(seconds).saturating_sub(self.since.elapsed() + LESS);
+        self.since = Instant::now();
+        self.kernel.make_older(age)?;
+        if self.host.bindings().iter().any(|binding| binding.adopt_until_ns > 0) {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn has(&self, at: &str) -> bool {
+        self.host.bindings().iter().any(|binding| binding.carries.name() == at)
+    }
+
+    fn takes(&self, crossing: &Crossing) -> bool {
+        kernel::takes(&crossing.frame, hook_of(&self.policy, crossing), self.received)
+    }
+
+    fn judge(&mut self, crossing: &Crossing) -> Result<Judged<'_>> {
+        if self.at != crossing.at {
+            let lines = self.differing.get(crossing.at).context("nothing of that name has a device")?;
+            self.kernel.rewrite(lines.iter().map(|(number, line)| (*number, line)))?;
+            crossing.at.clone_into(&mut self.at);
+        }
+        let hook = hook_of(&self.policy, crossing);
+        let verdict = self.kernel.send(&crossing.frame, hook, self.received)?;
+        let judged = self.host.judge(crossing.at, crossing.direction, &crossing.frame);
+        let judged = judged.context("nothing of that name has a device")?;
+        let decision = judged.decision;
+        *self.reasons.entry(decision.counter_index()).or_default() += 1;
+        for slot in [decision.acl_rule, decision.group_rule] {
+            if slot != 0 {
+                *self.rules.entry(slot).or_default() += 1;
+            }
+        }
+        let word = |verdict| if verdict == Verdict::Pass { "passes" } else { "drops" };
+        ensure!(
+            verdict == decision.verdict(),
+            "host {} it ({}), bytecode {} it",
+            word(decision.verdict()),
+            decision.reason.name(),
+            word(verdict)
+        );
+        Ok(judged)
+    }
+
+    /// Counters, which are set back, and connections.
+    fn compare_all(&mut self) -> Result<()> {
+        for (index, packets) in &self.reasons {
+            let counted = self.kernel.counted(*index)?;
+            ensure!(counted == *packets, "host {packets} packets at counter {index}, bytecode {counted}");
+        }
+        let slots = self.host.compiled().rule_slots.min(RULES);
+        for (slot, counted) in (0..).zip(self.kernel.counted_by_rule(slots)?) {
+            let packets = self.rules.get(&slot).copied().unwrap_or(0);
+            ensure!(counted == packets, "host {packets} packets by rule {slot}, bytecode {counted}");
+        }
+        self.kernel.set_back(self.reasons.keys().copied(), self.rules.keys().copied())?;
+        self.reasons.clear();
+        self.rules.clear();
+        self.compare_connections()
+    }
+
+    /// Those that have not expired: the programs remove the others when they come across them.
+    fn compare_connections(&mut self) -> Result<()> {
+        type Table = BTreeMap<(&'static str, Vec<u8>), Connection>;
+        let now_ns = self.host.now_ns();
+        let mut ours: Table = BTreeMap::new();
+        for (key, connection, class) in self.host.connections() {
+            let map = if class == Class::Confirmed { "CONNECTIONS" } else { "HALF_OPEN" };
+            if !connection.is_expired(now_ns) {
+                ours.insert((map, key_bytes(&key)), connection);
+            }
+        }
+        let mut theirs: Table = self.kernel.connections()?;
+        let now_ns = clock_ns();
+        theirs.retain(|_, connection| !connection.is_expired(now_ns));
+        ensure!(ours.keys().eq(theirs.keys()), "host tracks {ours:?}, bytecode {theirs:?}");
+        for ((place, ours), theirs) in ours.iter().zip(theirs.values()) {
+            let shape = |c: &Connection| {
+                (c.state, c.opened_by, c.flags, c.timeout_s, c.packets, c.bytes, c.rule, c.sent, c.acked)
+            };
+            ensure!(shape(ours) == shape(theirs), "{place:?}: host {ours:?}, bytecode {theirs:?}");
+        }
+        Ok(())
+    }
+
+    /// All counters, whatever they have counted.
+    fn set_back_all(self) -> Result<()> {
+        self.kernel.set_back(0..ZONES * REASON_SLOTS_PER_ZONE, 0..RULES)
+    }
+}
+
+fn hook_of(policy: &Policy, crossing: &Crossing) -> Hook {
+    let interface = policy.interfaces.get(crossing.at).and_then(|it| it.attachment.as_ref());
+    let leg = policy.subnets.get(crossing.at).and_then(|subnet| subnet.leg.as_ref());
+    match (interface.or(leg).map_or(Faces::Network, |it| it.faces), crossing.direction) {
+        (Faces::Network, Direction::Ingress) | (Faces::Instance, Direction::Egress) => Hook::Received,
+        (Faces::Network, Direction::Egress) | (Faces::Instance, Direction::Ingress) => Hook::Sent,
+    }
+}
+
+const NS_PER_S: u64 = 1_000_000_000;

@@ -1,0 +1,192 @@
+//! Random rules, random histories, and three who must agree about them: the core on the host, the [`oracle`], and the
+//! bytecode in the kernel.
+//!
+//! A number, the seed, is one scenario. What differs is made smaller as long as it differs, and printed as a case for
+//! `tests/cases/`.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`rules`], [`talk`], [`history`] | what may happen |
+//! | [`oracle`] | what should come of it |
+//! | [`host`], [`bytecode`] | the comparisons |
+//! | [`shrink`], [`print`] | a failure made readable |
+
+pub mod bytecode;
+pub mod history;
+pub mod host;
+pub mod oracle;
+pub mod print;
+pub mod rules;
+pub mod shrink;
+pub mod talk;
+
+use anyhow::Result;
+use fw_userspace::model::Policy;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde_json::Value;
+
+use crate::case::merge;
+use crate::kernel::{Kernel, Received};
+use crate::run;
+use history::{Plan, Step};
+use oracle::Answer;
+
+/// Rules and what happens under them.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The rules file.
+    pub rules: Value,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// Who is compared with the core on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Other {
+    /// The oracle.
+    Oracle,
+    /// The bytecode.
+    Bytecode(Received),
+}
+
+/// What came of a scenario.
+#[derive(Debug)]
+pub enum Outcome {
+    /// So many packets, each judged by both alike.
+    Same(u64),
+    /// They differ.
+    Differs(Difference),
+    /// There is no such scenario: its rules are refused, or a packet crosses where nothing is.
+    Invalid(String),
+}
+
+/// Where two differ.
+#[derive(Debug)]
+pub struct Difference {
+    /// The step.
+    pub step: usize,
+    /// How.
+    pub says: String,
+    /// What should have come of the packets up to there.
+    pub answers: Vec<Answer>,
+}
+
+/// Steps of a scenario at most.
+const STEPS: usize = 240;
+
+/// Compares over scenarios.
+pub struct Differential {
+    other: Other,
+    kernel: Option<Kernel>,
+}
+
+/// A scenario in which two differ, as small as it got.
+#[derive(Debug)]
+pub struct Failure {
+    /// Brings it back.
+    pub seed: u64,
+    /// How they differ.
+    pub says: String,
+    /// For `tests/cases/`.
+    pub case: String,
+}
+
+impl Differential {
+    /// Loads the programs if they are to be compared.
+    pub fn new(other: Other) -> Result<Self> {
+        let kernel = match other {
+            Other::Oracle => None,
+            Other::Bytecode(_) => Some(Kernel::load()?),
+        };
+        Ok(Self { other, kernel })
+    }
+
+    /// Runs the scenario of a seed: how many packets were judged alike, or where they were not.
+    pub fn run(&mut self, seed: u64) -> Result<u64, Failure> {
+        let mut tree = tree(seed, self.other != Other::Oracle);
+        let scenario = Scenario::of(&tree.current());
+        match self.compare(&scenario, false) {
+            Outcome::Same(packets) => Ok(packets),
+            Outcome::Invalid(why) => Err(Failure {
+                seed,
+                says: format!("the generator made what is not valid: {why}"),
+                case: String::new(),
+            }),
+            Outcome::Differs(difference) => Err(self.failure(seed, &mut tree, scenario, difference)),
+        }
+    }
+
+    /// `exact` compares everything after every packet, which is slow.
+    fn compare(&mut self, scenario: &Scenario, exact: bool) -> Outcome {
+        match (self.other, &mut self.kernel) {
+            (Other::Bytecode(received), Some(kernel)) => bytecode::compare(scenario, kernel, received, exact),
+            _ => host::compare(scenario, exact),
+        }
+    }
+
+    fn failure(
+        &mut self,
+        seed: u64,
+        tree: &mut impl ValueTree<Value = (Value, Plan)>,
+        scenario: Scenario,
+        difference: Difference,
+    ) -> Failure {
+        let mut smallest = (scenario, difference);
+        shrink::shrink(tree, &mut smallest, |scenario| match self.compare(scenario, true) {
+            Outcome::Differs(difference) => Some(difference),
+            Outcome::Same(_) | Outcome::Invalid(_) => None,
+        });
+        let (scenario, difference) = smallest;
+        let says = format!("step {}: {}", difference.step + 1, difference.says);
+        Failure { seed, says, case: print::case(seed, &scenario, &difference) }
+    }
+}
+
+/// All choices of one seed.
+fn tree(seed: u64, damaged: bool) -> impl ValueTree<Value = (Value, Plan)> {
+    let mut bytes = [0x5a; 16];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let strategy = (rules::document(), history::plan(STEPS, damaged));
+    strategy.new_tree(&mut runner).expect("nothing is filtered, so nothing is rejected")
+}
+
+impl Scenario {
+    /// What a plan becomes under rules.
+    pub fn of((rules, plan): &(Value, Plan)) -> Self {
+        let places = match run::policy(rules) {
+            Ok(policy) => places(&policy),
+            Err(_) => NAMES.to_vec(),
+        };
+        Self { rules: rules.clone(), steps: plan.steps(&places) }
+    }
+
+    /// The policies in force, the first and then that of each load. The error is the message of those that are refused.
+    fn policies(&self) -> Result<Vec<Policy>, String> {
+        let read = |rules: &Value| run::policy(rules).map_err(|error| format!("{error:#}"));
+        let mut rules = self.rules.clone();
+        let mut policies = vec![read(&rules)?];
+        for step in &self.steps {
+            if let Step::Load(patch) = step {
+                merge(&mut rules, patch);
+                policies.push(read(&rules)?);
+            }
+        }
+        Ok(policies)
+    }
+}
+
+/// Interfaces, then subnets with a leg.
+const NAMES: [&str; 6] = ["e0", "e1", "e2", "s0", "s1", "s2"];
+
+/// Where packets can cross.
+fn places(policy: &Policy) -> Vec<&'static str> {
+    let crosses = |name: &&str| {
+        policy.interfaces.get(*name).is_some_and(|it| it.attachment.is_some())
+            || policy.subnets.get(*name).is_some_and(|it| it.leg.is_some())
+    };
+    NAMES.into_iter().filter(crosses).collect()
+}
