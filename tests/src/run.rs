@@ -1,0 +1,83 @@
+//! Runs the cases, each the ways there are: [`host`] by the reader, the compiler and the core; [`bytecode`] by
+//! kernel test runs beside the core.
+
+pub mod bytecode;
+pub mod host;
+
+use anyhow::{Context as _, Result};
+use fw_common::{Hook, Reason};
+use fw_userspace::compile::RuleInfo;
+use fw_userspace::document::{self, Reading, Severity};
+use fw_userspace::model::{Faces, Policy};
+use serde_json::Value;
+
+use crate::case::{Case, Direction, PacketStep};
+
+/// A rules file as `fwctl load` reads it.
+#[must_use]
+pub fn read(rules: &Value) -> Reading {
+    document::read(rules.to_string().as_bytes())
+}
+
+/// The same, where it must be in order.
+pub fn policy(rules: &Value) -> Result<Policy> {
+    let reading = read(rules);
+    let findings = document::render("rules", &reading.findings);
+    reading.policy.with_context(|| format!("the rules are refused: {findings}"))
+}
+
+/// What `refused` and `warns` of a case miss in what was said about its rules.
+fn missing_words(case: &Case, reading: &Reading) -> Option<String> {
+    let says = |part: &str, errors: bool| {
+        let mut findings =
+            reading.findings.iter().filter(|found| (found.severity == Severity::Error) == errors);
+        findings.any(|found| format!("{}: {}", found.path, found.message).contains(part))
+    };
+    let all = || document::render("rules", &reading.findings);
+    match (&case.refused, &case.warns) {
+        (Some(part), _) if reading.policy.is_some() || !says(part, true) => {
+            Some(format!("expected to be refused with {part:?}, got: {}", all()))
+        }
+        (None, Some(part)) if !says(part, false) => {
+            Some(format!("expected a warning or note with {part:?}, got: {}", all()))
+        }
+        _ => None,
+    }
+}
+
+/// A step, for messages.
+fn place(step: &PacketStep) -> String {
+    format!("line {}: {} {:?} {}", step.line, step.at, step.direction, step.text)
+}
+
+/// The `by` of a case: the layer that decided, and its rule or reason.
+fn decided_by(reason: Reason, acl: Option<&RuleInfo>, group: Option<&RuleInfo>) -> String {
+    let rule = match reason {
+        Reason::AclAllow | Reason::AclDeny | Reason::AclDefault => acl,
+        Reason::GroupRule => group,
+        _ => None,
+    };
+    match rule {
+        Some(rule) => format!("{} {}", reason.layer().name(), name_of(rule)),
+        None => format!("{} {}", reason.layer().name(), reason.name()),
+    }
+}
+
+/// Whether the ACL's entry is named beside what decided: a group or a connection let the packet pass.
+fn names_acl(reason: Reason) -> bool {
+    matches!(reason, Reason::GroupRule | Reason::Established | Reason::Related | Reason::Adopted)
+}
+
+fn name_of(rule: &RuleInfo) -> String {
+    format!("{} {}", rule.id, rule.rule)
+}
+
+fn hook_of(policy: &Policy, step: &PacketStep) -> Hook {
+    let interface = policy.interfaces.get(&step.at).and_then(|interface| interface.attachment.as_ref());
+    let leg = policy.subnets.get(&step.at).and_then(|subnet| subnet.leg.as_ref());
+    let faces = interface.or(leg).map_or(Faces::Network, |attachment| attachment.faces);
+    match (faces, step.direction) {
+        (Faces::Network, Direction::Inbound) | (Faces::Instance, Direction::Outbound) => Hook::Received,
+        (Faces::Network, Direction::Outbound) | (Faces::Instance, Direction::Inbound) => Hook::Sent,
+    }
+}
