@@ -3,6 +3,8 @@
 //!
 //! A test run has no device of its own: the kernel gives it the loopback's index, which is always 1.
 
+mod time;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -15,6 +17,9 @@ use fw_common::layout::Line;
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::datapath::OBJECT;
+
+use time::Aged;
+pub use time::monotonic_ns;
 
 /// The interface index that test runs see.
 pub const IFINDEX: u32 = 1;
@@ -49,7 +54,10 @@ pub struct Seen {
 pub struct Kernel {
     object: Ebpf,
     next_line: u32,
+    aged: Aged,
 }
+
+const CONNECTION_MAPS: [&str; 2] = ["CONNECTIONS", "HALF_OPEN"];
 
 impl Kernel {
     /// Loads it, without rules.
@@ -67,12 +75,15 @@ impl Kernel {
             }
             .with_context(|| format!("loading {name}"))?;
         }
-        Ok(Self { object, next_line: 1 })
+        Ok(Self { object, next_line: 1, aged: Aged::new() })
     }
 
     /// Forgets all connections and fragments.
     pub fn reset(&mut self) -> Result<()> {
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
+        self.aged.clear();
+        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
+        count.set(0, 0, 0)?;
+        for name in CONNECTION_MAPS {
             let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
             let keys: Vec<FlowKey> = map.keys().collect::<std::result::Result<_, _>>()?;
             for key in keys {
@@ -110,6 +121,7 @@ impl Kernel {
         let reasons_before = self.reasons(zone)?;
         let rules_before = self.rules()?;
         let code = self.run(frame, hook, received)?;
+        self.give_time_back()?;
         let verdict = match (hook, received, code) {
             (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
             (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
@@ -148,30 +160,17 @@ impl Kernel {
         Ok(self.time(name, frame, 1)?.0)
     }
 
-    /// Lets time pass, by making every entry older: the kernel's clock is nobody's to move.
-    pub fn wait(&mut self, seconds: u64) -> Result<()> {
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
-            let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
-            let entries: Vec<(FlowKey, Connection)> = map.iter().collect::<std::result::Result<_, _>>()?;
-            for (key, mut connection) in entries {
-                let age_ns = seconds.saturating_mul(1_000_000_000);
-                connection.last_seen_ns = connection.last_seen_ns.checked_sub(age_ns).ok_or_else(|| {
-                    anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
-                })?;
-                map.insert(key, connection, 0)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// All connections, with the name of the map they are in.
+    /// All connections that have not expired, with the name of the map they are in.
     pub fn connections(&mut self) -> Result<BTreeMap<(&'static str, Vec<u8>), Connection>> {
         let mut all = BTreeMap::new();
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
-            let map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
-            for entry in map.iter() {
-                let (key, connection) = entry?;
-                all.insert((name, key_bytes(&key)), connection);
+        let now_ns = monotonic_ns();
+        for name in CONNECTION_MAPS {
+            for (key, mut connection) in self.entries(name)? {
+                if !connection.is_expired(now_ns) {
+                    let place = (name, key_bytes(&key));
+                    connection.timeout_s = self.idle_limit(&place, &connection);
+                    all.insert(place, connection);
+                }
             }
         }
         Ok(all)
@@ -200,6 +199,11 @@ impl Kernel {
     /// A TC program.
     pub fn tc(&mut self, name: &str) -> Result<&mut SchedClassifier> {
         Ok(self.program(name)?.try_into()?)
+    }
+
+    fn entries(&mut self, name: &str) -> Result<Vec<(FlowKey, Connection)>> {
+        let map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
+        Ok(map.iter().collect::<std::result::Result<_, _>>()?)
     }
 
     fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
