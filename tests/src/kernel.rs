@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::Connection;
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
+use fw_common::related::Subject;
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::datapath::OBJECT;
@@ -82,7 +83,15 @@ impl Kernel {
     pub fn reset(&mut self) -> Result<()> {
         self.aged.clear();
         let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
-        count.set(0, 0, 0)?;
+        if count.get(&0, 0)? > 0 {
+            count.set(0, 0, 0)?;
+            // A note of a connection that comes again would count as taken twice.
+            let mut notes: Array<&mut MapData, FlowKey> = self.map("EXPIRY")?.try_into()?;
+            let nobody = Subject::EMPTY.key;
+            for place in 0..notes.len() {
+                notes.set(place, nobody, 0)?;
+            }
+        }
         for name in CONNECTION_MAPS {
             let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
             let keys: Vec<FlowKey> = map.keys().collect::<std::result::Result<_, _>>()?;
