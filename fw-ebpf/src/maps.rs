@@ -229,11 +229,14 @@ fn free_note() -> u32 {
     let mask = unsafe { core::ptr::read_volatile(&raw const EXPIRY_MASK) };
     // SAFETY: takes nothing, returns an integer.
     let start = unsafe { bpf_get_prandom_u32() };
+    // Steps of one would make clusters of taken places, and 16 places side by side are found taken long before half
+    // of all are (1 fill of 8 of a table of 1024, in a simulation). An odd step reaches every place.
+    let stride = (start >> 16) | 1;
     // SAFETY: takes nothing, returns an integer.
     let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
     let mut free = NO_NOTE;
     for step in 0..RECLAIM_STEPS {
-        let number = start.wrapping_add(step) & mask;
+        let number = start.wrapping_add(step.wrapping_mul(stride)) & mask;
         let Some(note) = EXPIRY.get_ptr_mut(number) else { return NO_NOTE };
         // SAFETY: array elements live as long as the map.
         let noted = unsafe { &*note };
