@@ -148,7 +148,7 @@ fn a_repeated_packet_is_one_step_a_round() {
     assert_eq!(mistake("nothing-again", "{ repeat = 2 }"), "a.toml:7: \"repeat\" goes with step = [{...}]");
     let load = mistake("loads", "{ repeat = 2, step = [{ load.version = 1 }] }");
     assert_eq!(load, "a.toml:7: packets and waits are repeated, nothing else");
-    let once = mistake("once", &packet.to_owned());
+    let once = mistake("once", packet);
     assert!(once.starts_with("a.toml:7: inbound: \"10.0.0.1:{n}\" is not an address with a port"), "{once}");
 }
 
