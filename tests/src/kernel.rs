@@ -3,8 +3,6 @@
 //!
 //! A test run has no device of its own: the kernel gives it the loopback's index, which is always 1.
 
-mod time;
-
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -19,8 +17,7 @@ use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::datapath::OBJECT;
 
-use time::Aged;
-pub use time::monotonic_ns;
+use crate::age::{Age, now_ns};
 
 /// The interface index that test runs see.
 pub const IFINDEX: u32 = 1;
@@ -28,6 +25,9 @@ pub const IFINDEX: u32 = 1;
 const POLICY_LINES: u32 = 1 << 16;
 const ZONES: u32 = 64;
 const RULE_SLOTS: u32 = 4096;
+
+/// The maps that connections are in.
+const CONNECTIONS: [&str; 2] = ["CONNECTIONS", "HALF_OPEN"];
 
 /// Which program judges what a device receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +51,21 @@ pub struct Seen {
     pub rules: [u32; 2],
 }
 
+/// Whether the kernel takes a frame for a test run: at XDP a whole Ethernet header, at TC something behind it.
+#[must_use]
+pub fn takes(frame: &[u8], hook: Hook, received: Received) -> bool {
+    match (hook, received) {
+        (Hook::Received, Received::Xdp) => frame.len() >= 14,
+        _ => frame.len() > 14,
+    }
+}
+
 /// The loaded object.
 pub struct Kernel {
     object: Ebpf,
     next_line: u32,
-    aged: Aged,
+    age: Age,
 }
-
-const CONNECTION_MAPS: [&str; 2] = ["CONNECTIONS", "HALF_OPEN"];
 
 impl Kernel {
     /// Loads it, without rules.
@@ -76,24 +83,13 @@ impl Kernel {
             }
             .with_context(|| format!("loading {name}"))?;
         }
-        Ok(Self { object, next_line: 1, aged: Aged::new() })
+        Ok(Self { object, next_line: 1, age: Age::default() })
     }
 
     /// Forgets all connections and fragments.
     pub fn reset(&mut self) -> Result<()> {
-        self.aged.clear();
-        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
-        if count.get(&0, 0)? > 0 {
-            count.set(0, 0, 0)?;
-            // A note of a connection that comes again would count as taken twice.
-            let mut notes: Array<&mut MapData, FlowKey> = self.map("EXPIRY")?.try_into()?;
-            let nobody = Subject::EMPTY.key;
-            for place in 0..notes.len() {
-                notes.set(place, nobody, 0)?;
-            }
-        }
-        for name in CONNECTION_MAPS {
-            let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
+        for name in CONNECTIONS {
+            let mut map = connection_map(&mut self.object, name)?;
             let keys: Vec<FlowKey> = map.keys().collect::<std::result::Result<_, _>>()?;
             for key in keys {
                 map.remove(&key)?;
@@ -104,6 +100,16 @@ impl Kernel {
         for key in keys {
             map.remove(&key)?;
         }
+        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
+        if count.get(&0, 0)? > 0 {
+            count.set(0, 0, 0)?;
+            // The note of a connection that comes again would be taken for its own.
+            let mut notes: Array<&mut MapData, FlowKey> = self.map("EXPIRY")?.try_into()?;
+            for place in 0..notes.len() {
+                notes.set(place, Subject::EMPTY.key, 0)?;
+            }
+        }
+        self.age = Age::default();
         Ok(())
     }
 
@@ -130,7 +136,7 @@ impl Kernel {
         let reasons_before = self.reasons(zone)?;
         let rules_before = self.rules()?;
         let code = self.run(frame, hook, received)?;
-        self.give_time_back()?;
+        self.settle()?;
         let verdict = match (hook, received, code) {
             (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
             (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
@@ -169,17 +175,35 @@ impl Kernel {
         Ok(self.time(name, frame, 1)?.0)
     }
 
+    /// Lets time pass, by making every entry older: the kernel's clock is nobody's to move.
+    pub fn wait(&mut self, seconds: u64) -> Result<()> {
+        let Self { object, age, .. } = self;
+        for name in CONNECTIONS {
+            age.wait(&mut connection_map(object, name)?, seconds)?;
+        }
+        let mut datagrams: HashMap<&mut MapData, FragmentKey, Datagram> =
+            map(object, "DATAGRAMS")?.try_into()?;
+        age.wait_for_datagrams(&mut datagrams, seconds, now_ns())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let Self { object, age, .. } = self;
+        CONNECTIONS.iter().try_for_each(|name| age.settle(&mut connection_map(object, name)?))
+    }
+
     /// All connections that have not expired, with the name of the map they are in.
     pub fn connections(&mut self) -> Result<BTreeMap<(&'static str, Vec<u8>), Connection>> {
         let mut all = BTreeMap::new();
-        let now_ns = monotonic_ns();
-        for name in CONNECTION_MAPS {
-            for (key, mut connection) in self.entries(name)? {
-                if !connection.is_expired(now_ns) {
-                    let place = (name, key_bytes(&key));
-                    connection.timeout_s = self.idle_limit(&place, &connection);
-                    all.insert(place, connection);
+        let now_ns = now_ns();
+        let Self { object, age, .. } = self;
+        for name in CONNECTIONS {
+            for entry in connection_map(object, name)?.iter() {
+                let (key, mut connection) = entry?;
+                if connection.is_expired(now_ns) {
+                    continue;
                 }
+                connection.timeout_s = age.timeout_s(&key, &connection);
+                all.insert((name, key_bytes(&key)), connection);
             }
         }
         Ok(all)
@@ -210,13 +234,8 @@ impl Kernel {
         Ok(self.program(name)?.try_into()?)
     }
 
-    fn entries(&mut self, name: &str) -> Result<Vec<(FlowKey, Connection)>> {
-        let map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
-        Ok(map.iter().collect::<std::result::Result<_, _>>()?)
-    }
-
     fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
-        self.object.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+        map(&mut self.object, name)
     }
 
     fn reasons(&mut self, zone: u32) -> Result<Vec<u64>> {
@@ -234,6 +253,17 @@ impl Kernel {
             .map(|index| Ok(map.get(&index, 0)?.iter().map(|counter| counter.packets).sum()))
             .collect()
     }
+}
+
+fn map<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
+    object.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+}
+
+fn connection_map<'a>(
+    object: &'a mut Ebpf,
+    name: &str,
+) -> Result<HashMap<&'a mut MapData, FlowKey, Connection>> {
+    Ok(map(object, name)?.try_into()?)
 }
 
 /// A key as bytes, to order and compare by.
