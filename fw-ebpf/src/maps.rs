@@ -182,6 +182,10 @@ fn insert_confirmed(key: &FlowKey, connection: &Connection) -> Result<(), TableF
         Err(EEXIST) => return Ok(()),
         Err(_) => return Err(TableFull),
     }
+    if let Some(entry) = CONNECTIONS.get_ptr_mut(key) {
+        // SAFETY: as in `connection`.
+        unsafe { (*entry).note = note.wrapping_add(1) };
+    }
     if let Some(note) = EXPIRY.get_ptr_mut(note) {
         // SAFETY: array elements live as long as the map. Two CPUs that chose the same note lose one of the keys: its
         // connection is removed when its own packets find it expired.
@@ -229,17 +233,24 @@ fn free_note() -> u32 {
     let mask = unsafe { core::ptr::read_volatile(&raw const EXPIRY_MASK) };
     // SAFETY: takes nothing, returns an integer.
     let start = unsafe { bpf_get_prandom_u32() };
+    // Steps of one would make clusters of taken places, and 16 places side by side are found taken long before half
+    // of all are (1 fill of 8 of a table of 1024, in a simulation). An odd step reaches every place.
+    let stride = (start >> 16) | 1;
     // SAFETY: takes nothing, returns an integer.
     let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
     let mut free = NO_NOTE;
     for step in 0..RECLAIM_STEPS {
-        let number = start.wrapping_add(step) & mask;
+        let number = start.wrapping_add(step.wrapping_mul(stride)) & mask;
         let Some(note) = EXPIRY.get_ptr_mut(number) else { return NO_NOTE };
         // SAFETY: array elements live as long as the map.
         let noted = unsafe { &*note };
-        // SAFETY: only the age is read, at once.
+        // SAFETY: only the age and the note are read, at once.
         match unsafe { CONNECTIONS.get(noted) } {
             None => free = number,
+            // An older note of a flow that has come again.
+            Some(connection) if connection.note != 0 && connection.note != number.wrapping_add(1) => {
+                free = number;
+            }
             Some(connection) if connection.is_expired(now_ns) => {
                 forget(noted);
                 free = number;

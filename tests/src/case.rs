@@ -5,6 +5,7 @@
 
 mod file;
 mod read;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -14,6 +14,7 @@ use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::Connection;
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
+use fw_common::related::Subject;
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::datapath::OBJECT;
@@ -114,7 +115,14 @@ impl Kernel {
             map.remove(&key)?;
         }
         let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
-        count.set(0, 0, 0)?;
+        if count.get(&0, 0)? > 0 {
+            count.set(0, 0, 0)?;
+            // The note of a connection that comes again would be taken for its own.
+            let mut notes: Array<&mut MapData, FlowKey> = self.map("EXPIRY")?.try_into()?;
+            for place in 0..notes.len() {
+                notes.set(place, Subject::EMPTY.key, 0)?;
+            }
+        }
         self.age = Age::default();
         Ok(())
     }
@@ -263,13 +271,17 @@ impl Kernel {
         Ok(())
     }
 
-    /// All connections, with the name of the map they are in.
+    /// All connections that have not expired, with the name of the map they are in.
     pub fn connections(&mut self) -> Result<BTreeMap<(&'static str, Vec<u8>), Connection>> {
         let mut all = BTreeMap::new();
+        let now_ns = now_ns();
         let Self { object, age, .. } = self;
         for name in CONNECTIONS {
             for entry in connection_map(object, name)?.iter() {
                 let (key, mut connection) = entry?;
+                if connection.is_expired(now_ns) {
+                    continue;
+                }
                 connection.timeout_s = age.timeout_s(&key, &connection);
                 all.insert((name, key_bytes(&key)), connection);
             }

@@ -36,7 +36,10 @@ pub struct Connection {
     /// Flag bits.
     pub flags: u8,
     /// Always zero.
-    pub padding: [u8; 5],
+    pub padding: u8,
+    /// Where the data plane has noted it, plus one; 0 where it is not known. Older notes of the same flow may be
+    /// left, and would hold places that nobody needs.
+    pub note: u32,
 }
 
 const _: () = assert!(size_of::<Connection>() == 64);
@@ -183,7 +186,8 @@ impl Connection {
         state: 0,
         opened_by: 0,
         flags: 0,
-        padding: [0; 5],
+        padding: 0,
+        note: 0,
     };
 
     /// Clears the entry for a connection that starts now, admitted by the rule with this counter slot.

@@ -8,10 +8,11 @@ use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Basis, Case, Direction, Expect, PacketStep, Step, merge, value};
+use super::steps::steps;
+use super::{Basis, Case, merge, value};
 use crate::packet;
 
-type Span = Range<usize>;
+pub(super) type Span = Range<usize>;
 
 /// The file being read: turns spans into lines.
 #[derive(Clone, Copy)]
@@ -36,11 +37,11 @@ impl Source<'_> {
 
 /// The keys of one table: each is asked for once, those nobody asked for are mistakes.
 pub(super) struct Fields<'a> {
-    source: Source<'a>,
+    pub(super) source: Source<'a>,
     table: &'a DeTable<'a>,
-    span: Span,
+    pub(super) span: Span,
     known: BTreeSet<&'static str>,
-    mistakes: Vec<String>,
+    pub(super) mistakes: Vec<String>,
 }
 
 type Reader<T> = fn(&DeValue<'_>) -> Result<T, String>;
@@ -75,7 +76,7 @@ impl<'a> Fields<'a> {
         value
     }
 
-    fn refuse(&mut self, message: String) {
+    pub(super) fn refuse(&mut self, message: String) {
         self.mistakes.push(self.source.mistake(self.span.clone(), message));
     }
 
@@ -96,11 +97,34 @@ impl<'a> Fields<'a> {
         value::table(value.as_table().ok_or_else(|| wants("a table", value))?)
     }
 
-    fn flag(value: &DeValue<'_>) -> Result<bool, String> {
+    /// The packet that a text describes; `{n}` in it is the number of the round.
+    pub(super) fn frame(
+        &mut self,
+        key: &'static str,
+        text: String,
+        round: Option<u16>,
+    ) -> Option<(String, Vec<u8>)> {
+        let text = round.map_or(text.clone(), |round| text.replace("{n}", &round.to_string()));
+        match packet::parse(&text) {
+            Ok(frame) => Some((text, frame)),
+            Err(error) => {
+                let span = self.known(key).map_or(self.span.clone(), Spanned::span);
+                self.mistakes.push(self.source.mistake(span, format!("{key}: {error:#}")));
+                None
+            }
+        }
+    }
+
+    pub(super) fn flag(value: &DeValue<'_>) -> Result<bool, String> {
         value.as_bool().ok_or_else(|| wants("true or false", value))
     }
 
-    fn seconds(value: &DeValue<'_>) -> Result<u64, String> {
+    pub(super) fn rounds(value: &DeValue<'_>) -> Result<u16, String> {
+        let seconds = Self::seconds(value).ok().and_then(|rounds| u16::try_from(rounds).ok());
+        seconds.filter(|rounds| *rounds > 0).ok_or_else(|| "1 to 65535 rounds are expected".to_owned())
+    }
+
+    pub(super) fn seconds(value: &DeValue<'_>) -> Result<u64, String> {
         let integer = value.as_integer().ok_or_else(|| wants("a number of seconds", value))?;
         u64::from_str_radix(integer.as_str(), integer.radix())
             .map_err(|_| format!("\"{}\" is not a number of seconds", integer.as_str()))
@@ -118,20 +142,6 @@ fn basis(value: &DeValue<'_>) -> Result<Basis, String> {
         "chosen" => Ok(Basis::Chosen),
         other => Err(format!("\"{other}\" is not documented, inferred or chosen")),
     }
-}
-
-fn expect(value: &DeValue<'_>) -> Result<Expect, String> {
-    match Fields::text(value)?.as_str() {
-        "allow" => Ok(Expect::Allow),
-        "deny" => Ok(Expect::Deny),
-        other => Err(format!("\"{other}\" is not allow or deny")),
-    }
-}
-
-fn frame(value: &DeValue<'_>) -> Result<(String, Vec<u8>), String> {
-    let text = Fields::text(value)?;
-    let frame = packet::parse(&text).map_err(|error| format!("{error:#}"))?;
-    Ok((text, frame))
 }
 
 /// One case; `None` if there were mistakes in it.
@@ -170,70 +180,4 @@ pub(super) fn case(
     }
     let (file, line) = (source.path.to_owned(), source.line(&span));
     Some(Case { file, line, name: name?, says: says?, basis: basis?, rules, refused, warns, steps })
-}
-
-/// The steps in order; each load changes what the one before it left.
-fn steps(
-    source: Source<'_>,
-    value: &Spanned<DeValue<'_>>,
-    rules: &Value,
-    mistakes: &mut Vec<String>,
-) -> Vec<Step> {
-    let Some(array) = value.get_ref().as_array() else {
-        mistakes.push(source.mistake(value.span(), "\"step\" is written [[case.step]] or step = [{...}]"));
-        return Vec::new();
-    };
-    let mut rules = rules.clone();
-    let mut steps = Vec::new();
-    for item in array.iter() {
-        match item.get_ref().as_table() {
-            Some(table) => steps.extend(step(source, table, item.span(), &mut rules, mistakes)),
-            None => mistakes.push(source.mistake(item.span(), "a step is a table")),
-        }
-    }
-    steps
-}
-
-fn step(
-    source: Source<'_>,
-    table: &DeTable<'_>,
-    span: Span,
-    rules: &mut Value,
-    mistakes: &mut Vec<String>,
-) -> Option<Step> {
-    let mut fields = Fields::new(source, table, span);
-    let has = |key: &str| table.iter().any(|(name, _)| name.get_ref() == key);
-    let step = if has("wait") {
-        fields.required("wait", Fields::seconds).map(Step::Wait)
-    } else if has("load") {
-        fields.required("load", Fields::table).map(|changes| {
-            merge(rules, &changes);
-            Step::Load(rules.clone())
-        })
-    } else {
-        packet_step(&mut fields).map(Step::Packet)
-    };
-    fields.finish(mistakes);
-    step
-}
-
-fn packet_step(fields: &mut Fields<'_>) -> Option<PacketStep> {
-    let line = fields.source.line(&fields.span);
-    let at = fields.required("at", Fields::text);
-    let both = (fields.known("inbound"), fields.known("outbound"));
-    let (direction, key) = match both {
-        (Some(_), None) => (Direction::Inbound, "inbound"),
-        (None, Some(_)) => (Direction::Outbound, "outbound"),
-        _ => {
-            fields.refuse("a step has one of inbound, outbound, wait, load".into());
-            return None;
-        }
-    };
-    let packet = fields.required(key, frame);
-    let expect = fields.required("expect", expect);
-    let by = fields.required("by", Fields::text);
-    let acl = fields.optional("acl", Fields::text);
-    let tracked = fields.optional("tracked", Fields::flag);
-    let (text, frame) = packet?;
-    Some(PacketStep { line, at: at?, direction, text, frame, expect: expect?, by: by?, acl, tracked })
 }

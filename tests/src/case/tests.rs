@@ -193,6 +193,32 @@ fn a_case_that_proves_nothing_or_too_much_is_refused() {
 }
 
 #[test]
+fn a_repeated_packet_is_one_step_a_round() {
+    let head = "about = \"x\"\n[[case]]\nname = \"N\"\nsays = \"s\"\nbasis = \"chosen\"\nstep = [\n";
+    let packet =
+        "{ at = \"web\", inbound = \"udp 10.0.0.1:{n} > 10.0.0.2:2\", expect = \"deny\", by = \"x y\" }";
+    let file = |name: &str, step: &str| Files::new(name, &[("a.toml", &format!("{head}{step}\n]\n"))]);
+    let files =
+        file("repeat", &format!("{{ repeat = 3, step = [{packet}, {{ wait = 1 }}] }}, {{ wait = 7 }}"));
+    let steps = load_directory(&files.0).unwrap().remove(0).steps;
+    assert_eq!(steps.len(), 7);
+    let Step::Packet(third) = &steps[4] else { panic!("{:?}", steps[4]) };
+    assert_eq!((third.text.as_str(), third.line), ("udp 10.0.0.1:3 > 10.0.0.2:2", 7));
+    assert_eq!((&steps[5], &steps[6]), (&Step::Wait(1), &Step::Wait(7)));
+
+    let mistake = |name: &str, step: &str| file(name, step).mistakes().join("; ");
+    assert_eq!(
+        mistake("never", "{ repeat = 0, step = [] }"),
+        "a.toml:7: repeat: 1 to 65535 rounds are expected"
+    );
+    assert_eq!(mistake("nothing-again", "{ repeat = 2 }"), "a.toml:7: \"repeat\" goes with step = [{...}]");
+    let load = mistake("loads", "{ repeat = 2, step = [{ load.version = 1 }] }");
+    assert_eq!(load, "a.toml:7: packets and waits are repeated, nothing else");
+    let once = mistake("once", packet);
+    assert!(once.starts_with("a.toml:7: inbound: \"10.0.0.1:{n}\" is not an address with a port"), "{once}");
+}
+
+#[test]
 fn the_real_cases_load() {
     let cases = load().unwrap_or_else(|error| panic!("{error}"));
     assert!(!cases.is_empty());

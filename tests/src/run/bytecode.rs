@@ -1,5 +1,5 @@
 //! A case in the kernel: the bytecode by test runs, step by step beside the core on the host. Verdict, reason,
-//! counted rules and connection table must be the same.
+//! counted rules and connection table must be the same, and as the case expects.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fw_common::conntrack::{Class, Connection};
 use fw_common::memory::{MemoryTables, SliceFrame};
 use fw_common::{Decision, Hook, Scratch, Sighting, Verdict, judge};
-use fw_userspace::compile::{self, Binding, Carries, Numbering};
+use fw_userspace::compile::{self, Binding, Carries, Compiled, Numbering};
 use fw_userspace::model::Policy;
 
 use super::{hook_of, policy};
-use crate::case::{Case, PacketStep, Step};
+use crate::age::now_ns;
+use crate::case::{Case, Expect, PacketStep, Step};
 use crate::kernel::{self, IFINDEX, Kernel, Received, key_bytes};
 
 /// Host core and bytecode, kept in step.
@@ -21,6 +22,10 @@ pub struct Twins<'a> {
     host: MemoryTables,
     numbering: Numbering,
     generation: u32,
+    /// Interface or subnet that has the device, and its zone; nothing before the first packet under new rules.
+    placed: Option<(String, u32)>,
+    adopting_s: u64,
+    judged: u64,
 }
 
 impl<'a> Twins<'a> {
@@ -30,7 +35,16 @@ impl<'a> Twins<'a> {
         let host = MemoryTables::new(1024);
         // So that entries can be made older than the table itself.
         host.wait(10_000_000);
-        Ok(Self { received, kernel, host, numbering: Numbering::default(), generation: 0 })
+        Ok(Self {
+            received,
+            kernel,
+            host,
+            numbering: Numbering::default(),
+            generation: 1,
+            placed: None,
+            adopting_s: 0,
+            judged: 0,
+        })
     }
 
     /// Goes through a case that is not refused; the number of packets that both judged. Frames that are too short for
@@ -40,7 +54,7 @@ impl<'a> Twins<'a> {
         let mut packets = 0;
         for step in &case.steps {
             match step {
-                Step::Load(rules) => policy = super::policy(rules)?,
+                Step::Load(rules) => policy = self.load(&policy, super::policy(rules)?),
                 Step::Wait(seconds) => self.wait(*seconds)?,
                 Step::Packet(packet) => {
                     if !kernel::takes(&packet.frame, hook_of(&policy, packet), self.received) {
@@ -52,29 +66,69 @@ impl<'a> Twins<'a> {
                 }
             }
         }
+        self.compare_connections()?;
         Ok(packets)
     }
 
     /// Lets time pass on both sides.
     pub fn wait(&mut self, seconds: u64) -> Result<()> {
         self.host.wait(seconds);
+        // The kernel's clock has not moved: an adoption window has to end earlier by it.
+        self.adopting_s = self.adopting_s.saturating_sub(seconds);
+        self.placed = None;
         self.kernel.wait(seconds)
     }
 
+    /// The next generation, with the adoption window that a load on a host would open.
+    fn load(&mut self, old: &Policy, new: Policy) -> Policy {
+        let narrowed = compile::open_rules_narrowed(old, &new);
+        self.adopting_s = if narrowed { u64::from(new.settings.adopt_seconds) } else { 0 };
+        self.generation += 1;
+        self.placed = None;
+        new
+    }
+
     fn judge_step(&mut self, policy: &Policy, step: &PacketStep) -> Result<()> {
-        let zone = self.publish(policy, &step.at)?;
-        self.judge(&step.frame, hook_of(policy, step), zone).map(drop)
+        let zone = match &self.placed {
+            Some((at, zone)) if *at == step.at => *zone,
+            _ => self.place(policy, &step.at)?,
+        };
+        let decision = self.judge(&step.frame, hook_of(policy, step), zone)?;
+        let expected = match step.expect {
+            Expect::Allow => Verdict::Pass,
+            Expect::Deny => Verdict::Drop,
+        };
+        ensure!(decision.verdict() == expected, "expected to {:?}, by {}", step.expect, step.by);
+        Ok(())
     }
 
     /// Makes rules the live ones, with the one device of test runs at an interface or a subnet's leg: its zone.
     pub fn publish(&mut self, policy: &Policy, at: &str) -> Result<u32> {
-        let bindings = bindings_with(policy, at)?;
-        let compiled = compile::compile(policy, &bindings, self.numbering.clone(), self.generation + 1)?;
         self.generation += 1;
+        self.place(policy, at)
+    }
+
+    /// The same without a new generation: the device has moved.
+    fn place(&mut self, policy: &Policy, at: &str) -> Result<u32> {
+        let on_host = self.compile(policy, at, self.host.now_ns.get())?;
+        self.host.publish(&on_host.lines);
+        let in_kernel = self.compile(policy, at, now_ns())?;
+        self.kernel.publish(&in_kernel.lines)?;
+        let zone = on_host.zones.iter().find(|(_, name, _)| *name == at).map_or(0, |(zone, ..)| *zone);
+        self.placed = Some((at.to_owned(), zone));
+        Ok(zone)
+    }
+
+    /// For one side: the end of an adoption window is a time by its clock.
+    fn compile(&mut self, policy: &Policy, at: &str, now_ns: u64) -> Result<Compiled> {
+        let mut bindings = bindings_with(policy, at)?;
+        if self.adopting_s > 0 {
+            let until_ns = now_ns + self.adopting_s * 1_000_000_000;
+            bindings.iter_mut().for_each(|binding| binding.adopt_until_ns = until_ns);
+        }
+        let compiled = compile::compile(policy, &bindings, self.numbering.clone(), self.generation)?;
         self.numbering = compiled.numbering.clone();
-        self.kernel.publish(&compiled.lines)?;
-        self.host.publish(&compiled.lines);
-        Ok(compiled.zones.iter().find(|(_, name, _)| *name == at).map_or(0, |(zone, ..)| *zone))
+        Ok(compiled)
     }
 
     /// Judges a frame on both sides, by the rules that [`Self::publish`] made the live ones.
@@ -96,7 +150,11 @@ impl<'a> Twins<'a> {
         let mut counted = seen.rules;
         counted.sort_unstable();
         ensure!(rules == counted, "host counts rules {rules:?}, bytecode {counted:?}");
-        self.compare_connections()?;
+        self.judged += 1;
+        // All of them after each packet, unless there are very many.
+        if self.judged.is_multiple_of(100) || self.host.connections().len() < 100 {
+            self.compare_connections()?;
+        }
         Ok(expected)
     }
 
@@ -105,12 +163,14 @@ impl<'a> Twins<'a> {
         judge(&SliceFrame::new(frame), &self.host, seen, &mut Scratch::EMPTY.clone())
     }
 
-    /// The same entries in the same states; times are each side's own.
+    /// The same entries in the same states; times are each side's own, and what has expired goes when it is come
+    /// across, on each side in its own time.
     fn compare_connections(&mut self) -> Result<()> {
         let host: BTreeMap<_, _> = self
             .host
             .connections()
             .into_iter()
+            .filter(|(_, connection, _)| !connection.is_expired(self.host.now_ns.get()))
             .map(|(key, connection, class)| {
                 let map = match class {
                     Class::Confirmed => "CONNECTIONS",

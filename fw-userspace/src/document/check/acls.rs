@@ -10,6 +10,7 @@ use super::super::value::{Field, List};
 use super::identity::{Content, Ids, TAG_ALLOW, TAG_RULE_NUMBER};
 use super::names::Names;
 use super::nets::net;
+use super::quotas;
 use super::traffic::TrafficFields;
 use crate::model::{AclEntry, Action, NetworkAcl, Traffic};
 
@@ -22,8 +23,8 @@ pub(super) fn network_acls(
     for (name, acl) in document.network_acls.readable() {
         let vpc = names.check_vpc(acl.at, &acl.value.vpc, report);
         let default = acl.value.default.value().is_some_and(|flag| flag.0);
-        let ingress = entries(&acl.value.ingress, report);
-        let egress = entries(&acl.value.egress, report);
+        let ingress = entries("ingress", &acl.value.ingress, report);
+        let egress = entries("egress", &acl.value.egress, report);
         acls.insert(name.to_owned(), NetworkAcl { vpc, default, ingress, egress });
     }
     acls
@@ -49,7 +50,7 @@ pub(super) fn defaults<'d>(
     defaults
 }
 
-fn entries(list: &Field<List<DocumentEntry>>, report: &mut Report<'_>) -> Vec<AclEntry> {
+fn entries(key: &str, list: &Field<List<DocumentEntry>>, report: &mut Report<'_>) -> Vec<AclEntry> {
     let mut ids = Ids::with_given(list.list().iter().map(|entry| &entry.value.id), report);
     let mut numbers: HashSet<u16> = HashSet::new();
     let mut entries = Vec::with_capacity(list.list().len());
@@ -83,6 +84,9 @@ fn entries(list: &Field<List<DocumentEntry>>, report: &mut Report<'_>) -> Vec<Ac
     }
     entries.sort_by_key(|(_, entry)| entry.rule_number);
     warn_of_unreachable(&entries, report);
+    if let Some(list) = list.get() {
+        quotas::entries(key, list.at, entries.len(), report);
+    }
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 

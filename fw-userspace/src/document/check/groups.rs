@@ -11,23 +11,25 @@ use super::super::value::{At, Field, List};
 use super::identity::{Content, Ids, TAG_GROUP, TAG_PREFIX_LIST, TAG_RESERVED, TAG_SELF};
 use super::names::{Found, Names};
 use super::nets::net_list;
+use super::quotas::RuleCount;
 use super::traffic::TrafficFields;
-use crate::model::{GroupRule, SecurityGroup, Traffic};
+use crate::model::{GroupRule, PrefixList, SecurityGroup, Traffic};
 
 pub(super) fn security_groups(
     document: &Document,
     names: &Names<'_>,
+    prefix_lists: &BTreeMap<String, PrefixList>,
     report: &mut Report<'_>,
 ) -> BTreeMap<String, SecurityGroup> {
     let peers = Peers::of(document);
     let mut groups = BTreeMap::new();
     for (name, group) in document.security_groups.readable() {
         let vpc = names.check_vpc(group.at, &group.value.vpc, report);
-        let owner = Owner { name, group: &group.value, names, peers: &peers };
-        let ingress = owner.rules(&group.value.ingress, report);
+        let owner = Owner { name, group: &group.value, names, peers: &peers, prefix_lists };
+        let ingress = owner.rules("ingress", &group.value.ingress, report);
         let egress = match group.value.egress {
             Field::Absent => default_egress(),
-            Field::Wrong | Field::Given(_) => owner.rules(&group.value.egress, report),
+            Field::Wrong | Field::Given(_) => owner.rules("egress", &group.value.egress, report),
         };
         let description = group.value.description.value().map(|text| text.0.clone());
         groups.insert(name.to_owned(), SecurityGroup { vpc, description, ingress, egress });
@@ -88,12 +90,14 @@ struct Owner<'o, 'd> {
     group: &'o DocumentSecurityGroup,
     names: &'o Names<'d>,
     peers: &'o Peers<'d>,
+    prefix_lists: &'o BTreeMap<String, PrefixList>,
 }
 
 impl Owner<'_, '_> {
-    fn rules(&self, list: &Field<List<DocumentRule>>, report: &mut Report<'_>) -> Vec<GroupRule> {
+    fn rules(&self, key: &str, list: &Field<List<DocumentRule>>, report: &mut Report<'_>) -> Vec<GroupRule> {
         let mut ids = Ids::with_given(list.list().iter().map(|rule| &rule.value.id), report);
         let mut seen = HashSet::new();
+        let mut count = RuleCount::default();
         let mut rules = Vec::with_capacity(list.list().len());
         for rule in list.list() {
             let traffic = TrafficFields::of_rule(rule).check(report);
@@ -105,7 +109,9 @@ impl Owner<'_, '_> {
             let says = peers.cidr_blocks.iter().fold(says, |says, net| says.and_net(*net));
             let says = peers.written.iter().fold(says, |says, (tag, name)| says.and(*tag, name.as_bytes()));
             let says = if reserved { says.and(TAG_RESERVED, &[]) } else { says };
-            if !seen.insert(says) {
+            if seen.insert(says) {
+                self.count(&peers, &mut count);
+            } else {
                 report.warning(rule.at, "this rule is a duplicate of one above it, remove one");
             }
             rules.push(GroupRule {
@@ -118,7 +124,22 @@ impl Owner<'_, '_> {
                 description: rule.value.description.value().map(|text| text.0.clone()),
             });
         }
+        if let Some(list) = list.get() {
+            count.check(key, list.at, report);
+        }
         rules
+    }
+
+    /// Stale references count too: they stay in the group until somebody removes them.
+    fn count(&self, peers: &RulePeers, count: &mut RuleCount) {
+        count.add_nets(&peers.cidr_blocks);
+        for (tag, name) in &peers.written {
+            match (*tag, self.prefix_lists.get(name)) {
+                (TAG_PREFIX_LIST, Some(list)) => count.add_prefix_list(list),
+                (TAG_PREFIX_LIST, None) => {}
+                _ => count.add_group(),
+            }
+        }
     }
 
     fn rule_peers(&self, rule: &At<DocumentRule>, report: &mut Report<'_>) -> RulePeers {

@@ -13,7 +13,7 @@ use super::super::value::{At, Field};
 use super::groups::unique;
 use super::names::{Found, Names};
 use super::nets::listed;
-use super::{devices, number};
+use super::{devices, number, quotas};
 use crate::model::{Faces, Interface, Timeouts};
 
 pub(super) fn interfaces(
@@ -85,18 +85,8 @@ fn groups(
         }
         groups.push(group.value.0.clone());
     }
-    // https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups
     if let Some(list) = interface.security_groups.get() {
-        let count = groups.len();
-        if count > MAX_GROUPS {
-            let message = format!("\"security_groups\" has {count} groups, must be at most {MAX_GROUPS}");
-            report.error(list.at, message);
-        } else if count > AWS_DEFAULT_GROUPS {
-            let message = format!(
-                "\"security_groups\" has {count} groups, AWS takes {AWS_DEFAULT_GROUPS} unless the quota was raised"
-            );
-            report.warning(list.at, message);
-        }
+        quotas::groups(list.at, groups.len(), report);
     }
     groups
 }
@@ -179,6 +169,3 @@ fn timeouts(interface: &DocumentInterface) -> Timeouts {
 fn flag(field: &Field<Flag>) -> bool {
     field.value().is_none_or(|flag| flag.0)
 }
-
-const AWS_DEFAULT_GROUPS: usize = 5;
-const MAX_GROUPS: usize = 16;

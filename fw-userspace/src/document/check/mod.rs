@@ -9,8 +9,11 @@ mod identity;
 mod interfaces;
 mod names;
 mod nets;
+mod quotas;
 mod traffic;
 mod vpcs;
+
+use std::collections::BTreeMap;
 
 use super::report::Report;
 use super::scalar::{Ranged, Word};
@@ -26,17 +29,23 @@ pub(super) fn policy_of(document: &Document, report: &mut Report<'_>) -> Policy 
     let peerings = vpcs::peerings(document, &names, report);
     let network_acls = acls::network_acls(document, &names, report);
     let subnets = vpcs::subnets(document, &names, report);
-    let prefix_lists = document
+    let prefix_lists: BTreeMap<String, PrefixList> = document
         .prefix_lists
         .readable()
         .map(|(name, list)| {
             let entries: Vec<_> = list.value.entries.list().iter().map(|entry| &entry.value.0).collect();
             let entries = nets::nets("entries", entries.into_iter(), report);
             let max_entries = max_entries(&list.value.max_entries, entries.len(), report);
+            if let Some(given) = list.value.entries.get()
+                && entries.is_empty()
+                && list.value.entries.is_complete()
+            {
+                report.warning(given.at, "the list has no entries: a rule that names it matches nothing");
+            }
             (name.to_owned(), PrefixList { entries, max_entries })
         })
         .collect();
-    let security_groups = groups::security_groups(document, &names, report);
+    let security_groups = groups::security_groups(document, &names, &prefix_lists, report);
     let interfaces = interfaces::interfaces(document, &names, report);
     devices::check(document, report);
     let settings = document.settings.value().map(settings).unwrap_or_default();
