@@ -109,12 +109,7 @@ impl Kernel {
     pub fn judge(&mut self, frame: &[u8], hook: Hook, received: Received, zone: u32) -> Result<Seen> {
         let reasons_before = self.reasons(zone)?;
         let rules_before = self.rules()?;
-        let code = self.run(frame, hook, received)?;
-        let verdict = match (hook, received, code) {
-            (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
-            (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
-            (_, _, other) => bail!("a program returned {other}, which is no verdict of its hook"),
-        };
+        let verdict = self.verdict(frame, None, hook, received)?;
         let reasons = grown(&reasons_before, &self.reasons(zone)?);
         let [index] = reasons[..] else { bail!("one reason is counted per frame, not {reasons:?}") };
         let slot = index % fw_common::verdict::REASON_SLOTS;
@@ -127,9 +122,41 @@ impl Kernel {
         Ok(Seen { verdict, reason: reason.ok_or_else(|| anyhow!("no reason {slot}"))?, would_deny, rules })
     }
 
+    /// What a hook was told about a frame, whatever was counted. The context is an `xdp_md` or a `__sk_buff`, as far as
+    /// the kernel lets one set it.
+    pub fn verdict(
+        &mut self,
+        frame: &[u8],
+        context: Option<&[u8]>,
+        hook: Hook,
+        received: Received,
+    ) -> Result<Verdict> {
+        let name = match (hook, received) {
+            (Hook::Received, Received::Xdp) => "xdp_received",
+            (Hook::Received, Received::Tc) => "tc_received",
+            (Hook::Sent, _) => "tc_sent",
+        };
+        let (code, _) = self.run(name, frame, context, 1)?;
+        Ok(match (hook, received, code) {
+            (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
+            (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
+            (_, _, other) => bail!("a program returned {other}, which is no verdict of its hook"),
+        })
+    }
+
+    /// What was counted so far: packets by reason, from the first of the zone on, and packets by rule.
+    pub fn counted(&mut self, zone: u32) -> Result<(Vec<u64>, Vec<u64>)> {
+        Ok((self.reasons(zone)?, self.rules()?))
+    }
+
     /// What a program returned for a frame, and how many nanoseconds one of `repeat` runs took.
     pub fn time(&mut self, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, u64)> {
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        self.run(name, frame, None, repeat)
+    }
+
+    fn run(&mut self, name: &str, frame: &[u8], context: Option<&[u8]>, repeat: u32) -> Result<(u32, u64)> {
+        let options =
+            TestRunOptions { data_in: Some(frame), ctx_in: context, repeat, ..TestRunOptions::default() };
         let result = match self.program(name)? {
             Program::Xdp(program) => program.test_run(options),
             Program::SchedClassifier(program) => program.test_run(options),
@@ -137,15 +164,6 @@ impl Kernel {
         }
         .with_context(|| format!("running {name}"))?;
         Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
-    }
-
-    fn run(&mut self, frame: &[u8], hook: Hook, received: Received) -> Result<u32> {
-        let name = match (hook, received) {
-            (Hook::Received, Received::Xdp) => "xdp_received",
-            (Hook::Received, Received::Tc) => "tc_received",
-            (Hook::Sent, _) => "tc_sent",
-        };
-        Ok(self.time(name, frame, 1)?.0)
     }
 
     /// Lets time pass, by making every entry older: the kernel's clock is nobody's to move.
