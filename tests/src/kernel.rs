@@ -160,7 +160,7 @@ impl Kernel {
     pub fn judge(&mut self, frame: &[u8], hook: Hook, received: Received, zone: u32) -> Result<Seen> {
         let reasons_before = self.reasons(zone)?;
         let rules_before = self.rules()?;
-        let verdict = self.send(frame, hook, received)?;
+        let verdict = self.verdict(frame, None, hook, received)?;
         self.settle()?;
         let reasons = grown(&reasons_before, &self.reasons(zone)?);
         let [index] = reasons[..] else { bail!("one reason is counted per frame, not {reasons:?}") };
@@ -174,9 +174,41 @@ impl Kernel {
         Ok(Seen { verdict, reason: reason.ok_or_else(|| anyhow!("no reason {slot}"))?, would_deny, rules })
     }
 
+    /// What a hook was told about a frame, whatever was counted. The context is an `xdp_md` or a `__sk_buff`, as far as
+    /// the kernel lets one set it.
+    pub fn verdict(
+        &mut self,
+        frame: &[u8],
+        context: Option<&[u8]>,
+        hook: Hook,
+        received: Received,
+    ) -> Result<Verdict> {
+        let name = match (hook, received) {
+            (Hook::Received, Received::Xdp) => "xdp_received",
+            (Hook::Received, Received::Tc) => "tc_received",
+            (Hook::Sent, _) => "tc_sent",
+        };
+        let (code, _) = self.run(name, frame, context, 1)?;
+        Ok(match (hook, received, code) {
+            (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
+            (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
+            (_, _, other) => bail!("a program returned {other}, which is no verdict of its hook"),
+        })
+    }
+
+    /// What was counted so far: packets by reason, from the first of the zone on, and packets by rule.
+    pub fn counted(&mut self, zone: u32) -> Result<(Vec<u64>, Vec<u64>)> {
+        Ok((self.reasons(zone)?, self.rules()?))
+    }
+
     /// What a program returned for a frame, and how many nanoseconds one of `repeat` runs took.
     pub fn time(&mut self, name: &str, frame: &[u8], repeat: u32) -> Result<(u32, u64)> {
-        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        self.run(name, frame, None, repeat)
+    }
+
+    fn run(&mut self, name: &str, frame: &[u8], context: Option<&[u8]>, repeat: u32) -> Result<(u32, u64)> {
+        let options =
+            TestRunOptions { data_in: Some(frame), ctx_in: context, repeat, ..TestRunOptions::default() };
         let result = match self.program(name)? {
             Program::Xdp(program) => program.test_run(options),
             Program::SchedClassifier(program) => program.test_run(options),
@@ -186,22 +218,8 @@ impl Kernel {
         Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
     }
 
-    /// Sends one frame through the program of a hook and asks nothing but what it returned.
-    pub fn send(&mut self, frame: &[u8], hook: Hook, received: Received) -> Result<Verdict> {
-        let name = match (hook, received) {
-            (Hook::Received, Received::Xdp) => "xdp_received",
-            (Hook::Received, Received::Tc) => "tc_received",
-            (Hook::Sent, _) => "tc_sent",
-        };
-        match (hook, received, self.time(name, frame, 1)?.0) {
-            (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Ok(Verdict::Pass),
-            (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Ok(Verdict::Drop),
-            (_, _, other) => bail!("{name} returned {other}, which is no verdict of its hook"),
-        }
-    }
-
     /// Packets that the counter of a reason has seen, see [`counter_index`].
-    pub fn counted(&mut self, index: u32) -> Result<u64> {
+    pub fn counter(&mut self, index: u32) -> Result<u64> {
         Ok(self.packets("COUNTERS", index, 1)?.into_iter().sum())
     }
 

@@ -1,8 +1,9 @@
 //! The test rig: frames, hosts in network namespaces, real traffic, and the cases that say what AWS does.
 //!
-//! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them,
-//! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires,
-//! [`traffic`] probes them with real sockets, [`fwctl`] runs the command in them. What needs a namespace needs
+//! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them, [`differential`] makes up more,
+//! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires, [`traffic`] probes them with
+//! real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what came of
+//! it. What needs a namespace needs
 //! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
 pub mod age;
@@ -13,4 +14,6 @@ pub mod kernel;
 pub mod netns;
 pub mod packet;
 pub mod run;
+pub mod skb;
 pub mod traffic;
+pub mod tun;

@@ -24,7 +24,7 @@ use crate::packet::Peer;
 pub use echo::Echo;
 pub use live::LiveTcp;
 pub use ping::{ping, ping_from};
-pub use raw::{Capture, Captured, capture, listen, send_frame};
+pub use raw::{Capture, Captured, Sender, capture, listen, send_frame, sender};
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -204,7 +204,7 @@ impl<'k> Twins<'k> {
             crossing.at.clone_into(&mut self.at);
         }
         let hook = hook_of(&self.policy, crossing);
-        let verdict = self.kernel.send(&crossing.frame, hook, self.received)?;
+        let verdict = self.kernel.verdict(&crossing.frame, None, hook, self.received)?;
         let judged = self.host.judge(crossing.at, crossing.direction, &crossing.frame);
         let judged = judged.context("nothing of that name has a device")?;
         let decision = judged.decision;
@@ -228,7 +228,7 @@ impl<'k> Twins<'k> {
     /// Counters, which are set back, and connections.
     fn compare_all(&mut self) -> Result<()> {
         for (index, packets) in &self.reasons {
-            let counted = self.kernel.counted(*index)?;
+            let counted = self.kernel.counter(*index)?;
             ensure!(counted == *packets, "host {packets} packets at counter {index}, bytecode {counted}");
         }
         let slots = self.host.compiled().rule_slots.min(RULES);

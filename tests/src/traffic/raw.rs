@@ -18,14 +18,31 @@ const NONE: u16 = 0;
 
 /// Sends a frame out of a device: its peer receives it. A drop by a program at TC on that device is no error.
 pub fn send_frame(namespace: &Namespace, device: &str, frame: &[u8]) -> Result<()> {
-    let socket = open(namespace, device, NONE)?;
-    match socket.send(frame) {
-        Ok(len) => {
-            ensure!(len == frame.len(), "{len} of {} bytes were sent", frame.len());
-            Ok(())
+    sender(namespace, device)?.send(frame)
+}
+
+/// The way to send many frames out of a device.
+pub fn sender(namespace: &Namespace, device: &str) -> Result<Sender> {
+    Ok(Sender { socket: open(namespace, device, NONE)? })
+}
+
+/// See [`sender`].
+#[derive(Debug)]
+pub struct Sender {
+    socket: Socket,
+}
+
+impl Sender {
+    /// As [`send_frame`].
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        match self.socket.send(frame) {
+            Ok(len) => {
+                ensure!(len == frame.len(), "{len} of {} bytes were sent", frame.len());
+                Ok(())
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot send {} bytes", frame.len())),
         }
-        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("cannot send {} bytes on {device}", frame.len())),
     }
 }
 
@@ -107,6 +124,16 @@ impl Capture {
                 _ => return Ok(None),
             }
         }
+    }
+
+    /// The frames that come in, up to and with this one; an error if it does not come.
+    pub fn until(&self, last: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+        while frames.last().is_none_or(|frame| frame != last) {
+            let next = self.find(|_| true)?;
+            frames.push(next.with_context(|| format!("only {} frames came, not the last", frames.len()))?);
+        }
+        Ok(frames)
     }
 
     /// Whether this very frame comes in.
