@@ -220,8 +220,8 @@ fn a_zero_length_is_believed_only_with_segmentation_to_come() {
         |packet: Packet| packet.payload(&[7; 400]).wrong(Wrong { length: Some(0), ..Wrong::default() });
     let syn = |from: &str, to: &str| zero(packet::tcp(from, to).flags(packet::flag::SYN)).build();
     let frames = [
-        (syn("198.51.100.7:40000", "10.20.1.10:443"), Reason::Ipv4HeaderLength, Reason::GroupRule),
-        (syn("198.51.100.7:40000", "10.20.1.10:444"), Reason::Ipv4HeaderLength, Reason::NoGroupRule),
+        (syn("198.51.100.7:40000", "10.20.1.10:443"), Reason::Ipv4Length, Reason::GroupRule),
+        (syn("198.51.100.7:40000", "10.20.1.10:444"), Reason::Ipv4Length, Reason::NoGroupRule),
         (syn("[2001:db8::7]:40000", "[fd20::10]:443"), Reason::TransportTruncated, Reason::GroupRule),
         (syn("[2001:db8::7]:40000", "[fd20::10]:444"), Reason::TransportTruncated, Reason::NoGroupRule),
     ];
