@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod ci;
 mod demo;
+mod kernels;
 mod lint;
 mod run;
 mod setup;
@@ -38,6 +39,13 @@ Examples:
   cargo xtask test -- --package fw-common
   cargo xtask test -- --test traffic -- --nocapture";
 
+const KERNELS_HELP: &str = "\
+Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
+
+Examples:
+  cargo xtask kernels
+  cargo xtask kernels 6.1 running";
+
 /// Builds, tests, demonstrates and measures fwctl.
 #[derive(Parser)]
 #[command(
@@ -68,6 +76,9 @@ enum Verb {
     Verify,
     /// Measure packet rates and throughput against no program at all (needs root)
     Bench,
+    /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
+    #[command(after_help = KERNELS_HELP)]
+    Kernels(kernels::Options),
     /// What CI runs: lint, test, verify
     Ci,
 }
@@ -81,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Verify => verify::run(),
         Verb::Bench => bench::run(),
+        Verb::Kernels(options) => kernels::run(&options),
         Verb::Ci => ci::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

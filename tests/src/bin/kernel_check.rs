@@ -1,0 +1,108 @@
+//! What `cargo xtask kernels` runs on every kernel, in a machine of its own or here: the programs load, every case
+//! holds in the bytecode, and `fwctl` says which hooks it got.
+//!
+//! Every line of its result begins with `check: ` and a word; other programs may print in between.
+
+use std::fs;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use aya::util::KernelVersion;
+use fw_tests::case::{self, Case};
+use fw_tests::fwctl::Fwctl;
+use fw_tests::kernel::{Kernel, Received};
+use fw_tests::netns::{BpffsDir, Rig};
+use fw_tests::run::bytecode::Twins;
+use fw_userspace::datapath::PROGRAMS;
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    println!("check: kernel {}", release.trim());
+    let mut holds = true;
+    for step in [programs_and_cases, hooks] {
+        if let Err(error) = step() {
+            println!("check: fault {}", format!("{error:#}").replace('\n', "; "));
+            holds = false;
+        }
+    }
+    println!("check: done");
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn programs_and_cases() -> Result<()> {
+    let mut kernel = Kernel::load()?;
+    for name in PROGRAMS {
+        println!("check: program {name} {}", kernel.sizes(name)?.0);
+    }
+    let cases = case::load()?;
+    let cases: Vec<&Case> = cases.iter().filter(|case| case.refused.is_none()).collect();
+    let mut failed = 0;
+    for (received, name) in [(Received::Tc, "tc"), (Received::Xdp, "xdp")] {
+        let mut held = 0;
+        for case in &cases {
+            match Twins::new(received, &mut kernel).and_then(|mut twins| twins.run(case)) {
+                Ok(_) => held += 1,
+                Err(error) => {
+                    println!(
+                        "check: case {name} {}: {}",
+                        case.place(),
+                        format!("{error:#}").replace('\n', "; ")
+                    );
+                }
+            }
+        }
+        println!("check: cases {name} {held} of {}", cases.len());
+        failed += cases.len() - held;
+    }
+    ensure!(failed == 0, "{failed} cases differ");
+    Ok(())
+}
+
+/// Below 6.6 there are filters where there are TCX links above: `load` and `status` have to say so, and why.
+fn hooks() -> Result<()> {
+    let rig = Rig::direct()?;
+    let has_tcx = KernelVersion::current()? >= KernelVersion::new(6, 6, 0);
+    let tc = if has_tcx { "tcx" } else { "tc" };
+    let bpffs = BpffsDir::new()?;
+    let fwctl = Fwctl::new(&rig.server, &bpffs)?;
+    // In this order: under `auto` a hook stays where it is.
+    for (mode, received) in [("auto", tc), ("tc", tc), ("xdp", "xdp")] {
+        let load = fwctl.load(&json!({
+            "version": 1, "security_groups": { "sg": {} },
+            "interfaces": { "eth0": { "device": "eth0", "mode": mode, "security_groups": ["sg"] } }
+        }))?;
+        let status = fwctl.run(["status", "--json"])?.success().context("status is not healthy")?;
+        let said = hooks_of(&load)?;
+        ensure!(said == hooks_of(&status)?, "load says {said:?}, status {:?}", hooks_of(&status)?);
+        println!(
+            "check: hooks {mode} {}",
+            said.iter().map(|(hook, _)| hook.as_str()).collect::<Vec<_>>().join(" ")
+        );
+        let expected = [received, tc];
+        ensure!(
+            said.iter().map(|(hook, _)| hook.as_str()).eq(expected),
+            "mode {mode}: expected the hooks {expected:?}, not {said:?}"
+        );
+        let mut fallbacks: Vec<&str> =
+            said.iter().filter_map(|(_, why)| Some(why.split_once("; ")?.1)).collect();
+        let filters = said.iter().filter(|(hook, _)| hook == "tc").count();
+        ensure!(fallbacks.len() == filters, "mode {mode}: {filters} hooks are no TCX, and it says {said:?}");
+        let notes = load["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        fallbacks.extend(notes);
+        fallbacks.dedup();
+        for fallback in fallbacks {
+            println!("check: fallback {fallback}");
+        }
+    }
+    let gone = fwctl.run(["unload"])?;
+    ensure!(gone.code() == 0, "unload: {}", gone.said());
+    Ok(())
+}
+
+/// Received and sent: which hook, and why.
+fn hooks_of(report: &Value) -> Result<Vec<(String, String)>> {
+    let text = |hook: &Value, key: &str| hook[key].as_str().unwrap_or_default().to_owned();
+    let hooks = report["hooks"].as_array().context("the report has no hooks")?;
+    Ok(hooks.iter().map(|hook| (text(hook, "hook"), text(hook, "why"))).collect())
+}

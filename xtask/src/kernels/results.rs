@@ -1,0 +1,233 @@
+//! What the programs print, read into one row of the table.
+
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+
+/// What held of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    held: usize,
+    all: usize,
+}
+
+impl Count {
+    fn add(&mut self, held: bool) {
+        self.all += 1;
+        self.held += usize::from(held);
+    }
+
+    fn all_held(self) -> bool {
+        self.all > 0 && self.held == self.all
+    }
+
+    fn text(self) -> String {
+        if self.all == 0 { "-".to_owned() } else { format!("{} of {}", self.held, self.all) }
+    }
+}
+
+/// One kernel.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    kernel: String,
+    /// README says that it works.
+    pub(super) supported: bool,
+    seconds: u64,
+    programs: Vec<(String, u64)>,
+    cases_tc: Count,
+    cases_xdp: Count,
+    traffic_tc: Count,
+    traffic_xdp: Count,
+    /// Received and sent side, for `mode: tc` and `mode: xdp`.
+    hooks: Vec<String>,
+    fallbacks: BTreeSet<String>,
+    faults: Vec<String>,
+    checked: bool,
+    traffic_ended: bool,
+}
+
+impl Row {
+    /// Takes a line in; the news in it, for people who wait.
+    pub(super) fn read<'a>(&mut self, line: &'a str) -> Option<&'a str> {
+        if let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+            let count = if name.contains("_xdp") { &mut self.traffic_xdp } else { &mut self.traffic_tc };
+            count.add(result == "ok");
+            if result != "ok" {
+                self.faults.push(format!("{name}: {result}"));
+            }
+            return Some(line);
+        }
+        if line.starts_with("test result: ") {
+            self.traffic_ended = true;
+            return Some(line);
+        }
+        let news = line.strip_prefix("check: ")?;
+        let (word, rest) = news.split_once(' ').unwrap_or((news, ""));
+        match (word, rest.split_once(' ')) {
+            ("program", Some((name, verified))) => {
+                self.programs.push((name.to_owned(), verified.parse().unwrap_or(0)));
+            }
+            ("cases", Some((hook, counts))) => {
+                let (held, all) = counts.split_once(" of ").unwrap_or_default();
+                let count = Count { held: held.parse().unwrap_or(0), all: all.parse().unwrap_or(0) };
+                *(if hook == "xdp" { &mut self.cases_xdp } else { &mut self.cases_tc }) = count;
+            }
+            ("hooks", Some((mode, hooks))) if mode != "auto" => {
+                self.hooks.push(format!("{mode}: {}", hooks.replace(' ', " / ")));
+            }
+            ("fallback", _) => drop(self.fallbacks.insert(rest.to_owned())),
+            ("fault" | "case", _) => self.faults.push(rest.to_owned()),
+            ("done", _) => self.checked = true,
+            _ => {}
+        }
+        Some(news)
+    }
+
+    pub(super) fn fault(&mut self, what: String) {
+        self.faults.push(what);
+    }
+
+    /// Both programs came to their end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.checked && self.traffic_ended
+    }
+
+    pub(super) fn passed(&self) -> bool {
+        let counts = [self.cases_tc, self.cases_xdp, self.traffic_tc, self.traffic_xdp];
+        self.is_complete()
+            && self.faults.is_empty()
+            && self.programs.len() == 3
+            && self.hooks.len() == 2
+            && counts.into_iter().all(Count::all_held)
+    }
+
+    pub(super) fn finish(&mut self, kernel: &str, supported: bool, took: Duration) {
+        kernel.clone_into(&mut self.kernel);
+        self.supported = supported;
+        self.seconds = took.as_secs();
+    }
+
+    pub(super) fn kernel(&self) -> &str {
+        &self.kernel
+    }
+
+    fn cells(&self) -> [String; 10] {
+        let verified =
+            |name: &str| self.programs.iter().find(|(other, _)| other == name).map(|(_, n)| n.to_string());
+        let tc = ["tc_received", "tc_sent"]
+            .map(|name| verified(name).unwrap_or_else(|| "-".to_owned()))
+            .join(" / ");
+        let fallbacks: Vec<&str> = self.fallbacks.iter().map(String::as_str).collect();
+        [
+            self.kernel.clone(),
+            verified("xdp_received").unwrap_or_else(|| "-".to_owned()),
+            tc,
+            self.cases_tc.text(),
+            self.cases_xdp.text(),
+            self.traffic_tc.text(),
+            self.traffic_xdp.text(),
+            self.hooks.join(", "),
+            if fallbacks.is_empty() { "none".to_owned() } else { fallbacks.join("; ") },
+            format!("{}, {} s", if self.passed() { "passed" } else { "FAILED" }, self.seconds),
+        ]
+    }
+}
+
+const HEAD: [&str; 10] = [
+    "kernel",
+    "XDP verified",
+    "TC verified (received / sent)",
+    "cases TC",
+    "cases XDP",
+    "traffic TC",
+    "traffic XDP",
+    "hooks by mode (received / sent)",
+    "fallbacks",
+    "result",
+];
+
+/// As Markdown, with what went wrong below it.
+pub(super) fn table(rows: &[Row]) -> String {
+    let cells: Vec<[String; 10]> = rows.iter().map(Row::cells).collect();
+    let width = |column: usize| {
+        let widest = cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        widest.max(HEAD[column].len())
+    };
+    let mut text = String::new();
+    let mut line = |row: &[&str], fill: char| {
+        for (column, cell) in row.iter().enumerate() {
+            let padding: String = std::iter::repeat_n(fill, width(column) - cell.chars().count()).collect();
+            let _ = write!(text, "| {cell}{padding} ");
+        }
+        text.push_str("|\n");
+    };
+    line(&HEAD, ' ');
+    line(&["---"; 10], '-');
+    for row in &cells {
+        line(&row.each_ref().map(String::as_str), ' ');
+    }
+    for row in rows.iter().filter(|row| !row.faults.is_empty()) {
+        let _ = write!(text, "\n{}:\n", row.kernel);
+        for fault in &row.faults {
+            let _ = writeln!(text, "  {fault}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+check: kernel 6.1.0
+check: program xdp_received 231
+check: program tc_received 232
+check: program tc_sent 233
+[    3.2] a word of the kernel
+check: cases tc 2 of 2
+check: cases xdp 2 of 2
+check: hooks tc tc tc
+check: fallback a clsact filter
+check: hooks xdp xdp tc
+check: hooks auto tc tc
+check: done
+running 2 tests
+test twenty_at_tc ... ok
+test twenty_at_xdp ... ok
+
+test result: ok. 2 passed; 0 failed
+";
+
+    fn row(text: &str) -> Row {
+        let mut row = Row::default();
+        for line in text.lines() {
+            row.read(line);
+        }
+        row.finish("6.1.0", true, Duration::from_secs(5));
+        row
+    }
+
+    #[test]
+    fn a_row_is_what_was_printed() {
+        let row = row(GOOD);
+        assert!(row.passed(), "{row:?}");
+        let cells = ["6.1.0", "231", "232 / 233", "2 of 2", "2 of 2", "1 of 1", "1 of 1"];
+        let rest = ["tc: tc / tc, xdp: xdp / tc", "a clsact filter", "passed, 5 s"];
+        assert_eq!(row.cells()[..7], cells);
+        assert_eq!(row.cells()[7..], rest);
+    }
+
+    #[test]
+    fn whatever_is_missing_or_wrong_fails_a_row() {
+        for line in GOOD.lines().filter(|line| !line.contains("kernel") && !line.contains("auto")) {
+            let without: String =
+                GOOD.lines().filter(|other| *other != line).map(|other| format!("{other}\n")).collect();
+            let is_result = ["check: ", "test "].iter().any(|word| line.starts_with(word));
+            assert_eq!(row(&without).passed(), !is_result || line.contains("fallback"), "without {line}");
+        }
+        assert!(!row(&GOOD.replace("cases xdp 2", "cases xdp 1")).passed());
+        let failed = row(&GOOD.replace("_at_xdp ... ok", "_at_xdp ... FAILED"));
+        assert!(!failed.passed());
+        assert!(table(&[failed]).contains("twenty_at_xdp: FAILED"));
+        assert!(!row(&GOOD.replace("check: done", "check: fault it broke\ncheck: done")).passed());
+    }
+}
