@@ -16,12 +16,17 @@ use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::datapath::OBJECT;
 
+use crate::age::{Age, now_ns};
+
 /// The interface index that test runs see.
 pub const IFINDEX: u32 = 1;
 
 const POLICY_LINES: u32 = 1 << 16;
 const ZONES: u32 = 64;
 const RULE_SLOTS: u32 = 4096;
+
+/// The maps that connections are in.
+const CONNECTIONS: [&str; 2] = ["CONNECTIONS", "HALF_OPEN"];
 
 /// Which program judges what a device receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,7 @@ pub struct Seen {
 pub struct Kernel {
     object: Ebpf,
     next_line: u32,
+    age: Age,
 }
 
 impl Kernel {
@@ -67,13 +73,13 @@ impl Kernel {
             }
             .with_context(|| format!("loading {name}"))?;
         }
-        Ok(Self { object, next_line: 1 })
+        Ok(Self { object, next_line: 1, age: Age::default() })
     }
 
     /// Forgets all connections and fragments.
     pub fn reset(&mut self) -> Result<()> {
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
-            let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
+        for name in CONNECTIONS {
+            let mut map = connection_map(&mut self.object, name)?;
             let keys: Vec<FlowKey> = map.keys().collect::<std::result::Result<_, _>>()?;
             for key in keys {
                 map.remove(&key)?;
@@ -84,6 +90,9 @@ impl Kernel {
         for key in keys {
             map.remove(&key)?;
         }
+        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
+        count.set(0, 0, 0)?;
+        self.age = Age::default();
         Ok(())
     }
 
@@ -110,6 +119,7 @@ impl Kernel {
         let reasons_before = self.reasons(zone)?;
         let rules_before = self.rules()?;
         let code = self.run(frame, hook, received)?;
+        self.settle()?;
         let verdict = match (hook, received, code) {
             (Hook::Received, Received::Xdp, 2) | (_, _, u32::MAX) => Verdict::Pass,
             (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
@@ -150,27 +160,28 @@ impl Kernel {
 
     /// Lets time pass, by making every entry older: the kernel's clock is nobody's to move.
     pub fn wait(&mut self, seconds: u64) -> Result<()> {
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
-            let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
-            let entries: Vec<(FlowKey, Connection)> = map.iter().collect::<std::result::Result<_, _>>()?;
-            for (key, mut connection) in entries {
-                let age_ns = seconds.saturating_mul(1_000_000_000);
-                connection.last_seen_ns = connection.last_seen_ns.checked_sub(age_ns).ok_or_else(|| {
-                    anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
-                })?;
-                map.insert(key, connection, 0)?;
-            }
+        let Self { object, age, .. } = self;
+        for name in CONNECTIONS {
+            age.wait(&mut connection_map(object, name)?, seconds)?;
         }
-        Ok(())
+        let mut datagrams: HashMap<&mut MapData, FragmentKey, Datagram> =
+            map(object, "DATAGRAMS")?.try_into()?;
+        age.wait_for_datagrams(&mut datagrams, seconds, now_ns())
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        let Self { object, age, .. } = self;
+        CONNECTIONS.iter().try_for_each(|name| age.settle(&mut connection_map(object, name)?))
     }
 
     /// All connections, with the name of the map they are in.
     pub fn connections(&mut self) -> Result<BTreeMap<(&'static str, Vec<u8>), Connection>> {
         let mut all = BTreeMap::new();
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
-            let map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
-            for entry in map.iter() {
-                let (key, connection) = entry?;
+        let Self { object, age, .. } = self;
+        for name in CONNECTIONS {
+            for entry in connection_map(object, name)?.iter() {
+                let (key, mut connection) = entry?;
+                connection.timeout_s = age.timeout_s(&key, &connection);
                 all.insert((name, key_bytes(&key)), connection);
             }
         }
@@ -203,7 +214,7 @@ impl Kernel {
     }
 
     fn map(&mut self, name: &str) -> Result<&mut aya::maps::Map> {
-        self.object.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+        map(&mut self.object, name)
     }
 
     fn reasons(&mut self, zone: u32) -> Result<Vec<u64>> {
@@ -221,6 +232,17 @@ impl Kernel {
             .map(|index| Ok(map.get(&index, 0)?.iter().map(|counter| counter.packets).sum()))
             .collect()
     }
+}
+
+fn map<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
+    object.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
+}
+
+fn connection_map<'a>(
+    object: &'a mut Ebpf,
+    name: &str,
+) -> Result<HashMap<&'a mut MapData, FlowKey, Connection>> {
+    Ok(map(object, name)?.try_into()?)
 }
 
 /// A key as bytes, to order and compare by.

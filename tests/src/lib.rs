@@ -1,9 +1,11 @@
 //! The test rig: frames, hosts in network namespaces, real traffic, and the cases that say what AWS does.
 //!
-//! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them, [`netns`] builds hosts and wires,
+//! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them,
+//! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires,
 //! [`traffic`] probes them with real sockets, [`fwctl`] runs the command in them. What needs a namespace needs
 //! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
+pub mod age;
 pub mod case;
 pub mod fwctl;
 pub mod kernel;

@@ -1,17 +1,39 @@
 //! Runs the cases, each the ways there are: [`host`] by the reader, the compiler and the core; [`bytecode`] by
-//! kernel test runs beside the core.
+//! kernel test runs beside the core; [`wire`] by real frames through real devices.
 
 pub mod bytecode;
 pub mod host;
+pub mod wire;
 
 use anyhow::{Context as _, Result};
-use fw_common::{Hook, Reason};
+use fw_common::frame::Link;
+use fw_common::memory::SliceFrame;
+use fw_common::related::Subject;
+use fw_common::{FlowKey, Hook, Reason, wire as packets};
 use fw_userspace::compile::RuleInfo;
 use fw_userspace::document::{self, Reading, Severity};
 use fw_userspace::model::{Faces, Policy};
 use serde_json::Value;
 
-use crate::case::{Case, Direction, PacketStep};
+use crate::case::{Case, Direction, Expect, PacketStep};
+
+/// What became of a packet, in the words of a case.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    expect: Expect,
+    by: String,
+    acl: Option<String>,
+    tracked: Option<bool>,
+}
+
+fn compare(step: &PacketStep, got: &Answer) -> Result<(), String> {
+    let (expect, tracked) = (step.expect, step.tracked);
+    let expected = Answer { expect, by: step.by.clone(), acl: step.acl.clone(), tracked };
+    if expected == *got {
+        return Ok(());
+    }
+    Err(format!("{}\n      expected {expected:?}\n      got      {got:?}", place(step)))
+}
 
 /// A rules file as `fwctl load` reads it.
 #[must_use]
@@ -80,4 +102,22 @@ fn hook_of(policy: &Policy, step: &PacketStep) -> Hook {
         (Faces::Network, Direction::Inbound) | (Faces::Instance, Direction::Outbound) => Hook::Received,
         (Faces::Network, Direction::Outbound) | (Faces::Instance, Direction::Inbound) => Hook::Sent,
     }
+}
+
+fn direction_of(step: &PacketStep) -> fw_common::Direction {
+    match step.direction {
+        Direction::Inbound => fw_common::Direction::Ingress,
+        Direction::Outbound => fw_common::Direction::Egress,
+    }
+}
+
+/// Where the connection of a packet would stand in the tables.
+fn flow_key(bytes: &[u8], direction: fw_common::Direction, zone: u32) -> Option<FlowKey> {
+    let frame = SliceFrame::new(bytes);
+    let mut room = packets::Room::EMPTY;
+    packets::parse(&frame, Link::Ethernet { tags: 0 }, &mut room).ok()?;
+    let mut subject = Subject::EMPTY;
+    subject.find(&frame, &room.packet, direction);
+    subject.key.zone = zone;
+    Some(subject.key)
 }

@@ -24,7 +24,7 @@ use crate::packet::Peer;
 pub use echo::Echo;
 pub use live::LiveTcp;
 pub use ping::{ping, ping_from};
-pub use raw::{Capture, Captured, capture, send_frame};
+pub use raw::{Capture, Captured, capture, listen, send_frame};
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

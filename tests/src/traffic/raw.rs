@@ -37,6 +37,13 @@ pub fn capture(namespace: &Namespace, device: &str) -> Result<Capture> {
     Ok(Capture { socket: open(namespace, device, ALL)? })
 }
 
+/// Begins to record what a device receives with this protocol, as the kernel reads it off the frame: the ethertype
+/// behind the first VLAN tag. It looks behind TC, where the kernel hands a frame to those that asked for its protocol.
+/// With 0 it hears nothing: to send only.
+pub fn listen(namespace: &Namespace, device: &str, protocol: u16) -> Result<Capture> {
+    Ok(Capture { socket: open(namespace, device, protocol)? })
+}
+
 /// The frames seen since it began, in order.
 #[derive(Debug)]
 pub struct Capture {
@@ -53,6 +60,37 @@ pub struct Captured {
 }
 
 impl Capture {
+    /// Sends a frame out of the device.
+    pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
+        self.socket.send(frame)
+    }
+
+    /// What has come in by now, without waiting.
+    pub fn so_far(&self) -> Result<Vec<Vec<u8>>> {
+        let mut frames = Vec::new();
+        loop {
+            match receive(&self.socket, libc::MSG_DONTWAIT) {
+                Ok(seen) if seen.outgoing => {}
+                Ok(seen) => frames.push(seen.frame),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(frames),
+                Err(error) => return Err(error).context("cannot receive frames"),
+            }
+        }
+    }
+
+    /// The next frame that comes in; `None` if none does in time.
+    pub fn next_in(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.next_within(left.max(Duration::from_micros(1)))? {
+                Some(seen) if !seen.outgoing => return Ok(Some(seen.frame)),
+                Some(_) if !left.is_zero() => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+
     /// The next frame, if one comes in time.
     pub fn next(&self) -> Result<Option<Captured>> {
         self.next_within(timeout())
@@ -78,7 +116,7 @@ impl Capture {
 
     fn next_within(&self, patience: Duration) -> Result<Option<Captured>> {
         self.socket.set_read_timeout(Some(patience))?;
-        match receive(&self.socket) {
+        match receive(&self.socket, 0) {
             Ok(seen) => Ok(Some(seen)),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Ok(None)
@@ -129,7 +167,7 @@ fn set_auxdata(socket: &Socket) -> io::Result<()> {
     }
 }
 
-fn receive(socket: &Socket) -> io::Result<Captured> {
+fn receive(socket: &Socket, flags: libc::c_int) -> io::Result<Captured> {
     let mut room = vec![0_u8; 1 << 17];
     // Room for one control message, aligned as its header asks.
     let mut control = [0_u64; 16];
@@ -145,7 +183,7 @@ fn receive(socket: &Socket) -> io::Result<Captured> {
     message.msg_controllen = size_of_val(&control) as _;
 
     // SAFETY: every pointer in the header is to a live buffer of the size beside it.
-    let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let len = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     let len = usize::try_from(len).map_err(|_| io::Error::last_os_error())?;
     room.truncate(len);
     // SAFETY: began as zeros, of which the kernel replaced some; any bytes are such an address.

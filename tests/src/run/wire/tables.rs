@@ -1,0 +1,181 @@
+//! The maps of what is loaded, by their pins.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use aya::Pod;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use fw_common::FlowKey;
+use fw_common::conntrack::Connection;
+use fw_common::fragment::{Datagram, FragmentKey};
+use fw_common::layout::{Line, Root};
+use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
+
+use crate::age::{Age, now_ns};
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Opened once per load: a load may replace maps by larger ones.
+pub(super) struct Tables {
+    connections: [HashMap<MapData, FlowKey, Connection>; 2],
+    datagrams: HashMap<MapData, FragmentKey, Datagram>,
+    count: Array<MapData, u64>,
+    counters: PerCpuArray<MapData, Counter>,
+    rules: PerCpuArray<MapData, Counter>,
+    policy: Array<MapData, Line>,
+    live: Array<MapData, u32>,
+    age: Age,
+    waited_s: u64,
+    windows: Vec<Window>,
+}
+
+/// A window in which connections are adopted. Time that passes in a case brings its end nearer.
+#[derive(Clone, Copy)]
+struct Window {
+    /// As the loader remembers it, for all loads to come.
+    until_ns: u64,
+    opened_s: u64,
+}
+
+impl Window {
+    fn until_ns(&self, waited_s: u64) -> u64 {
+        // Not 0: that is no window, and stands in many lines.
+        self.until_ns.saturating_sub((waited_s - self.opened_s).saturating_mul(NS_PER_S)).max(1)
+    }
+}
+
+/// What the counters of one zone and of the rules stood at.
+pub(super) struct Counts {
+    reasons: Vec<u64>,
+    slots: Vec<(u32, u64)>,
+}
+
+impl Counts {
+    /// What grew: counters of the zone by their index with how much, and slots of rules.
+    pub(super) fn since(&self, before: &Self) -> (Vec<(u32, u64)>, Vec<u32>) {
+        let grown = self.reasons.iter().zip(&before.reasons).map(|(now, then)| now - then);
+        let reasons = (0..).zip(grown).filter(|(_, packets)| *packets > 0).collect();
+        let slots = self.slots.iter().zip(&before.slots).filter(|(now, then)| now.1 > then.1);
+        (reasons, slots.map(|(now, _)| now.0).collect())
+    }
+}
+
+impl Tables {
+    /// Opens what is pinned in a directory.
+    pub(super) fn open(maps: &Path) -> Result<Self> {
+        Ok(Self {
+            connections: [map(maps, "CONNECTIONS")?.try_into()?, map(maps, "HALF_OPEN")?.try_into()?],
+            datagrams: map(maps, "DATAGRAMS")?.try_into()?,
+            count: array(maps, "COUNT")?,
+            counters: map(maps, "COUNTERS")?.try_into()?,
+            rules: map(maps, "RULES")?.try_into()?,
+            policy: array(maps, "POLICY")?,
+            live: array(maps, "LIVE")?,
+            age: Age::default(),
+            waited_s: 0,
+            windows: Vec::new(),
+        })
+    }
+
+    /// Goes on with what was remembered about the tables before a load.
+    pub(super) fn inherit(&mut self, before: Self) {
+        self.age = before.age;
+        self.waited_s = before.waited_s;
+        self.windows = before.windows;
+    }
+
+    /// Takes note of the windows that a load has written, and moves those that time has brought nearer.
+    pub(super) fn windows(&mut self, until_ns: impl Iterator<Item = u64>) -> Result<()> {
+        let mut windows: Vec<Window> = Vec::new();
+        for until_ns in until_ns.filter(|until_ns| *until_ns != 0) {
+            let known = self.windows.iter().chain(&windows).find(|window| window.until_ns == until_ns);
+            windows.push(known.copied().unwrap_or(Window { until_ns, opened_s: self.waited_s }));
+        }
+        self.windows = windows;
+        self.move_windows(|window, _| window.until_ns, self.waited_s)
+    }
+
+    /// Whether a device adopts, or did.
+    pub(super) fn has_windows(&self) -> bool {
+        !self.windows.is_empty()
+    }
+
+    /// Rewrites the end of each window in the live generation, which nobody does but us: nothing runs meanwhile.
+    fn move_windows(&mut self, from: impl Fn(&Window, u64) -> u64, waited_s: u64) -> Result<()> {
+        let ends: Vec<(u64, u64)> = self
+            .windows
+            .iter()
+            .map(|window| (from(window, self.waited_s), window.until_ns(waited_s)))
+            .filter(|(from, to)| from != to)
+            .collect();
+        self.waited_s = waited_s;
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let base = self.live.get(&0, 0)?;
+        let lines = Root::from_line(&self.policy.get(&base, 0)?).lines;
+        for number in base + 1..base + lines {
+            let mut line = self.policy.get(&number, 0)?;
+            // Where an interface's first line has it (`fw_common::layout::Interface`); nanoseconds are no accident.
+            if let Some((_, to)) = ends.iter().find(|(from, _)| line.0[1] == *from) {
+                line.0[1] = *to;
+                self.policy.set(number, line, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets connections and fragments.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        for map in &mut self.connections {
+            let keys: Vec<FlowKey> = map.keys().collect::<Result<_, _>>()?;
+            keys.iter().try_for_each(|key| map.remove(key))?;
+        }
+        let keys: Vec<FragmentKey> = self.datagrams.keys().collect::<Result<_, _>>()?;
+        keys.iter().try_for_each(|key| self.datagrams.remove(key))?;
+        self.count.set(0, 0, 0)?;
+        self.age = Age::default();
+        Ok(())
+    }
+
+    /// Lets time pass.
+    pub(super) fn wait(&mut self, seconds: u64) -> Result<()> {
+        self.connections.iter_mut().try_for_each(|map| self.age.wait(map, seconds))?;
+        self.age.wait_for_datagrams(&mut self.datagrams, seconds, now_ns())?;
+        self.move_windows(Window::until_ns, self.waited_s + seconds)
+    }
+
+    /// See [`Age::settle`].
+    pub(super) fn settle(&mut self) -> Result<()> {
+        self.connections.iter_mut().try_for_each(|map| self.age.settle(map))
+    }
+
+    /// Whether a connection that still counts is there.
+    pub(super) fn is_tracked(&self, key: &FlowKey, now_ns: u64) -> Result<bool> {
+        let found = self.connections.iter().filter_map(|map| map.get(key, 0).ok());
+        Ok(found.into_iter().any(|connection| !connection.is_expired(now_ns)))
+    }
+
+    /// The counters of a zone and of these rules.
+    pub(super) fn count(&self, zone: u32, slots: impl Iterator<Item = u32>) -> Result<Counts> {
+        let first = zone * REASON_SLOTS_PER_ZONE;
+        let reasons = first..first + REASON_SLOTS_PER_ZONE;
+        Ok(Counts {
+            reasons: reasons.map(|index| packets(&self.counters, index)).collect::<Result<_>>()?,
+            slots: slots.map(|slot| Ok((slot, packets(&self.rules, slot)?))).collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn packets(map: &PerCpuArray<MapData, Counter>, index: u32) -> Result<u64> {
+    Ok(map.get(&index, 0)?.iter().map(|counter| counter.packets).sum())
+}
+
+fn array<V: Pod>(maps: &Path, name: &str) -> Result<Array<MapData, V>> {
+    Ok(map(maps, name)?.try_into()?)
+}
+
+fn map(maps: &Path, name: &str) -> Result<Map> {
+    let data = MapData::from_pin(maps.join(name)).with_context(|| format!("cannot open the map {name}"))?;
+    Ok(Map::from_map_data(data)?)
+}
