@@ -10,14 +10,18 @@ mod watched;
 
 use std::{
     fs,
+    num::NonZero,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{run, setup};
+use debian::Kernel;
 use initramfs::Programs;
 use results::Row;
 
@@ -55,15 +59,29 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let programs = build()?;
 
     let wanted = |name: &str| options.kernels.is_empty() || options.kernels.iter().any(|one| one == name);
-    let mut rows = Vec::new();
+    let mut kernels = Vec::new();
     for (series, release) in KERNELS.into_iter().filter(|(series, _)| wanted(series)) {
-        let kernel = debian::provide(&directory().join(series), release)
-            .with_context(|| format!("cannot get Debian's kernel {series}"))?;
+        let kernel = debian::provide(&directory().join(series), release);
+        kernels.push(kernel.with_context(|| format!("cannot get Debian's kernel {series}"))?);
+    }
+    let boot = |kernel: &Kernel| {
         let started = Instant::now();
-        let image = initramfs::pack(&kernel, &programs)?;
+        let image = initramfs::pack(kernel, &programs)?;
         let mut row = watch(&mut [machine(&kernel.image, &image)], &kernel.version)?;
-        row.finish(&kernel.version, version(series) >= version(&minimum), started.elapsed());
-        rows.push(row);
+        row.finish(&kernel.version, version(&kernel.version) >= version(&minimum), started.elapsed());
+        Ok(row)
+    };
+    // Each emulates one CPU: so many at a time as there are.
+    let mut rows = Vec::new();
+    for together in kernels.chunks(thread::available_parallelism().map_or(1, NonZero::get)) {
+        let done: Result<Vec<Row>> = thread::scope(|scope| {
+            let machines: Vec<_> = together.iter().map(|kernel| scope.spawn(|| boot(kernel))).collect();
+            machines
+                .into_iter()
+                .map(|machine| machine.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
+        rows.extend(done?);
     }
     if wanted(RUNNING) {
         let started = Instant::now();

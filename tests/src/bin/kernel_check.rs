@@ -1,10 +1,9 @@
 //! What `cargo xtask kernels` runs on every kernel, in a machine of its own or here: the programs load, every case
-//! holds in the bytecode, and `fwctl` says which hooks it got.
+//! holds in the bytecode and on the wire, and `fwctl` says which hooks it got.
 //!
 //! Every line of its result begins with `check: ` and a word; other programs may print in between.
 
 use std::fs;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::util::KernelVersion;
@@ -13,50 +12,63 @@ use fw_tests::fwctl::Fwctl;
 use fw_tests::kernel::{Kernel, Received};
 use fw_tests::netns::{BpffsDir, Rig};
 use fw_tests::run::bytecode::Twins;
+use fw_tests::run::wire::Wire;
 use fw_userspace::datapath::PROGRAMS;
 use serde_json::{Value, json};
 
-fn main() -> ExitCode {
+fn main() {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("check: kernel {}", release.trim());
-    let mut holds = true;
-    for step in [programs_and_cases, hooks] {
+    say("kernel", release.trim());
+    for step in [bytecode, wire, hooks] {
         if let Err(error) = step() {
-            println!("check: fault {}", format!("{error:#}").replace('\n', "; "));
-            holds = false;
+            say("fault", &format!("{error:#}"));
         }
     }
-    println!("check: done");
-    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    say("done", "");
 }
 
-fn programs_and_cases() -> Result<()> {
+fn say(word: &str, what: &str) {
+    println!("check: {}", format!("{word} {what}").trim_end().replace('\n', "; "));
+}
+
+const HOOKS: [(Received, &str); 2] = [(Received::Tc, "tc"), (Received::Xdp, "xdp")];
+
+fn bytecode() -> Result<()> {
     let mut kernel = Kernel::load()?;
     for name in PROGRAMS {
-        println!("check: program {name} {}", kernel.sizes(name)?.0);
+        say("program", &format!("{name} {}", kernel.sizes(name)?.0));
     }
     let cases = case::load()?;
-    let cases: Vec<&Case> = cases.iter().filter(|case| case.refused.is_none()).collect();
-    let mut failed = 0;
-    for (received, name) in [(Received::Tc, "tc"), (Received::Xdp, "xdp")] {
-        let mut held = 0;
-        for case in &cases {
-            match Twins::new(received, &mut kernel).and_then(|mut twins| twins.run(case)) {
-                Ok(_) => held += 1,
-                Err(error) => {
-                    println!(
-                        "check: case {name} {}: {}",
-                        case.place(),
-                        format!("{error:#}").replace('\n', "; ")
-                    );
-                }
-            }
-        }
-        println!("check: cases {name} {held} of {}", cases.len());
-        failed += cases.len() - held;
+    let cases: Vec<Case> = cases.into_iter().filter(|case| case.refused.is_none()).collect();
+    for (received, name) in HOOKS {
+        count("bytecode", name, &cases, |case| Twins::new(received, &mut kernel)?.run(case).map(drop));
     }
-    ensure!(failed == 0, "{failed} cases differ");
     Ok(())
+}
+
+fn wire() -> Result<()> {
+    let cases = case::load()?;
+    for (received, name) in HOOKS {
+        let mut wire = Wire::new(received)?;
+        count("wire", name, &cases, |case| {
+            let failures = wire.run(case).failures;
+            ensure!(failures.is_empty(), "{}", failures.join("; "));
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// Says how many hold, and why the others do not.
+fn count(way: &str, hook: &str, cases: &[Case], mut run: impl FnMut(&Case) -> Result<()>) {
+    let mut held = 0;
+    for case in cases {
+        match run(case) {
+            Ok(()) => held += 1,
+            Err(error) => say("fault", &format!("{way} {hook} {}: {error:#}", case.place())),
+        }
+    }
+    say(way, &format!("{hook} {held} of {}", cases.len()));
 }
 
 /// Below 6.6 there are filters where there are TCX links above: `load` and `status` have to say so, and why.
@@ -75,24 +87,19 @@ fn hooks() -> Result<()> {
         let status = fwctl.run(["status", "--json"])?.success().context("status is not healthy")?;
         let said = hooks_of(&load)?;
         ensure!(said == hooks_of(&status)?, "load says {said:?}, status {:?}", hooks_of(&status)?);
-        println!(
-            "check: hooks {mode} {}",
-            said.iter().map(|(hook, _)| hook.as_str()).collect::<Vec<_>>().join(" ")
-        );
+        let names: Vec<&str> = said.iter().map(|(hook, _)| hook.as_str()).collect();
+        say("hooks", &format!("{mode} {}", names.join(" ")));
         let expected = [received, tc];
-        ensure!(
-            said.iter().map(|(hook, _)| hook.as_str()).eq(expected),
-            "mode {mode}: expected the hooks {expected:?}, not {said:?}"
-        );
+        ensure!(names == expected, "mode {mode}: expected the hooks {expected:?}, not {said:?}");
         let mut fallbacks: Vec<&str> =
             said.iter().filter_map(|(_, why)| Some(why.split_once("; ")?.1)).collect();
-        let filters = said.iter().filter(|(hook, _)| hook == "tc").count();
+        let filters = names.iter().filter(|name| **name == "tc").count();
         ensure!(fallbacks.len() == filters, "mode {mode}: {filters} hooks are no TCX, and it says {said:?}");
         let notes = load["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
         fallbacks.extend(notes);
         fallbacks.dedup();
         for fallback in fallbacks {
-            println!("check: fallback {fallback}");
+            say("fallback", fallback);
         }
     }
     let gone = fwctl.run(["unload"])?;

@@ -24,6 +24,27 @@ impl Count {
     }
 }
 
+/// The same by TC and by XDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    tc: Count,
+    xdp: Count,
+}
+
+impl Counts {
+    fn at(&mut self, hook: &str) -> &mut Count {
+        if hook.contains("xdp") { &mut self.xdp } else { &mut self.tc }
+    }
+
+    fn all_held(self) -> bool {
+        self.tc.all_held() && self.xdp.all_held()
+    }
+
+    fn text(self) -> String {
+        format!("{}, {}", self.tc.text(), self.xdp.text())
+    }
+}
+
 /// One kernel.
 #[derive(Debug, Default)]
 pub(super) struct Row {
@@ -32,10 +53,9 @@ pub(super) struct Row {
     pub(super) supported: bool,
     seconds: u64,
     programs: Vec<(String, u64)>,
-    cases_tc: Count,
-    cases_xdp: Count,
-    traffic_tc: Count,
-    traffic_xdp: Count,
+    bytecode: Counts,
+    wire: Counts,
+    traffic: Counts,
     /// Received and sent side, for `mode: tc` and `mode: xdp`.
     hooks: Vec<String>,
     fallbacks: BTreeSet<String>,
@@ -48,8 +68,7 @@ impl Row {
     /// Takes a line in; the news in it, for people who wait.
     pub(super) fn read<'a>(&mut self, line: &'a str) -> Option<&'a str> {
         if let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
-            let count = if name.contains("_xdp") { &mut self.traffic_xdp } else { &mut self.traffic_tc };
-            count.add(result == "ok");
+            self.traffic.at(name).add(result == "ok");
             if result != "ok" {
                 self.faults.push(format!("{name}: {result}"));
             }
@@ -65,16 +84,16 @@ impl Row {
             ("program", Some((name, verified))) => {
                 self.programs.push((name.to_owned(), verified.parse().unwrap_or(0)));
             }
-            ("cases", Some((hook, counts))) => {
+            ("bytecode" | "wire", Some((hook, counts))) => {
                 let (held, all) = counts.split_once(" of ").unwrap_or_default();
-                let count = Count { held: held.parse().unwrap_or(0), all: all.parse().unwrap_or(0) };
-                *(if hook == "xdp" { &mut self.cases_xdp } else { &mut self.cases_tc }) = count;
+                let counts = if word == "wire" { &mut self.wire } else { &mut self.bytecode };
+                *counts.at(hook) = Count { held: held.parse().unwrap_or(0), all: all.parse().unwrap_or(0) };
             }
             ("hooks", Some((mode, hooks))) if mode != "auto" => {
                 self.hooks.push(format!("{mode}: {}", hooks.replace(' ', " / ")));
             }
             ("fallback", _) => drop(self.fallbacks.insert(rest.to_owned())),
-            ("fault" | "case", _) => self.faults.push(rest.to_owned()),
+            ("fault", _) => self.faults.push(rest.to_owned()),
             ("done", _) => self.checked = true,
             _ => {}
         }
@@ -91,12 +110,11 @@ impl Row {
     }
 
     pub(super) fn passed(&self) -> bool {
-        let counts = [self.cases_tc, self.cases_xdp, self.traffic_tc, self.traffic_xdp];
         self.is_complete()
             && self.faults.is_empty()
             && self.programs.len() == 3
             && self.hooks.len() == 2
-            && counts.into_iter().all(Count::all_held)
+            && [self.bytecode, self.wire, self.traffic].into_iter().all(Counts::all_held)
     }
 
     pub(super) fn finish(&mut self, kernel: &str, supported: bool, took: Duration) {
@@ -109,7 +127,7 @@ impl Row {
         &self.kernel
     }
 
-    fn cells(&self) -> [String; 10] {
+    fn cells(&self) -> [String; 9] {
         let verified =
             |name: &str| self.programs.iter().find(|(other, _)| other == name).map(|(_, n)| n.to_string());
         let tc = ["tc_received", "tc_sent"]
@@ -120,10 +138,9 @@ impl Row {
             self.kernel.clone(),
             verified("xdp_received").unwrap_or_else(|| "-".to_owned()),
             tc,
-            self.cases_tc.text(),
-            self.cases_xdp.text(),
-            self.traffic_tc.text(),
-            self.traffic_xdp.text(),
+            self.bytecode.text(),
+            self.wire.text(),
+            self.traffic.text(),
             self.hooks.join(", "),
             if fallbacks.is_empty() { "none".to_owned() } else { fallbacks.join("; ") },
             format!("{}, {} s", if self.passed() { "passed" } else { "FAILED" }, self.seconds),
@@ -131,14 +148,13 @@ impl Row {
     }
 }
 
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 9] = [
     "kernel",
     "XDP verified",
     "TC verified (received / sent)",
-    "cases TC",
-    "cases XDP",
-    "traffic TC",
-    "traffic XDP",
+    "bytecode TC, XDP",
+    "wire TC, XDP",
+    "sockets TC, XDP",
     "hooks by mode (received / sent)",
     "fallbacks",
     "result",
@@ -146,7 +162,7 @@ const HEAD: [&str; 10] = [
 
 /// As Markdown, with what went wrong below it.
 pub(super) fn table(rows: &[Row]) -> String {
-    let cells: Vec<[String; 10]> = rows.iter().map(Row::cells).collect();
+    let cells: Vec<[String; 9]> = rows.iter().map(Row::cells).collect();
     let width = |column: usize| {
         let widest = cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         widest.max(HEAD[column].len())
@@ -160,7 +176,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         text.push_str("|\n");
     };
     line(&HEAD, ' ');
-    line(&["---"; 10], '-');
+    line(&["---"; 9], '-');
     for row in &cells {
         line(&row.each_ref().map(String::as_str), ' ');
     }
@@ -183,8 +199,10 @@ check: program xdp_received 231
 check: program tc_received 232
 check: program tc_sent 233
 [    3.2] a word of the kernel
-check: cases tc 2 of 2
-check: cases xdp 2 of 2
+check: bytecode tc 2 of 2
+check: bytecode xdp 2 of 2
+check: wire tc 3 of 3
+check: wire xdp 3 of 3
 check: hooks tc tc tc
 check: fallback a clsact filter
 check: hooks xdp xdp tc
@@ -210,10 +228,10 @@ test result: ok. 2 passed; 0 failed
     fn a_row_is_what_was_printed() {
         let row = row(GOOD);
         assert!(row.passed(), "{row:?}");
-        let cells = ["6.1.0", "231", "232 / 233", "2 of 2", "2 of 2", "1 of 1", "1 of 1"];
+        let cells = ["6.1.0", "231", "232 / 233", "2 of 2, 2 of 2", "3 of 3, 3 of 3", "1 of 1, 1 of 1"];
         let rest = ["tc: tc / tc, xdp: xdp / tc", "a clsact filter", "passed, 5 s"];
-        assert_eq!(row.cells()[..7], cells);
-        assert_eq!(row.cells()[7..], rest);
+        assert_eq!(row.cells()[..6], cells);
+        assert_eq!(row.cells()[6..], rest);
     }
 
     #[test]
@@ -224,7 +242,7 @@ test result: ok. 2 passed; 0 failed
             let is_result = ["check: ", "test "].iter().any(|word| line.starts_with(word));
             assert_eq!(row(&without).passed(), !is_result || line.contains("fallback"), "without {line}");
         }
-        assert!(!row(&GOOD.replace("cases xdp 2", "cases xdp 1")).passed());
+        assert!(!row(&GOOD.replace("bytecode xdp 2", "bytecode xdp 1")).passed());
         let failed = row(&GOOD.replace("_at_xdp ... ok", "_at_xdp ... FAILED"));
         assert!(!failed.passed());
         assert!(table(&[failed]).contains("twenty_at_xdp: FAILED"));
