@@ -40,7 +40,7 @@ pub struct Case {
 }
 
 /// How we know what AWS does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Basis {
     /// AWS says so.
     Documented,
@@ -48,6 +48,18 @@ pub enum Basis {
     Inferred,
     /// AWS is silent, we chose.
     Chosen,
+}
+
+impl Basis {
+    /// As written in the file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Documented => "documented",
+            Self::Inferred => "inferred",
+            Self::Chosen => "chosen",
+        }
+    }
 }
 
 /// One event of a case.
@@ -107,6 +119,14 @@ impl Case {
     #[must_use]
     pub fn place(&self) -> String {
         format!("{}:{}: {}", self.file.display(), self.line, self.name)
+    }
+
+    /// Its packets, in order.
+    pub fn packets(&self) -> impl Iterator<Item = &PacketStep> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Packet(packet) => Some(packet),
+            Step::Wait(_) | Step::Load(_) => None,
+        })
     }
 }
 

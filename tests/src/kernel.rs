@@ -50,6 +50,15 @@ pub struct Seen {
     pub rules: [u32; 2],
 }
 
+/// Whether the kernel takes a frame for a test run: at XDP a whole Ethernet header, at TC something behind it.
+#[must_use]
+pub fn takes(frame: &[u8], hook: Hook, received: Received) -> bool {
+    match (hook, received) {
+        (Hook::Received, Received::Xdp) => frame.len() >= 14,
+        _ => frame.len() > 14,
+    }
+}
+
 /// The loaded object.
 pub struct Kernel {
     object: Ebpf,

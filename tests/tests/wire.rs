@@ -1,6 +1,6 @@
 //! Every case once more, on the wire: `fwctl`, veth pairs, real frames; by XDP and by TC.
 
-use fw_tests::case;
+use fw_tests::case::{self, Case, Expect, PacketStep, Step};
 use fw_tests::kernel::Received;
 use fw_tests::run::wire::Wire;
 
@@ -24,8 +24,40 @@ fn run_all(received: Received) {
         unsendable.extend(report.unsendable.iter().map(|packet| format!("{}: {packet}", case.place())));
         failures.extend(report.failures.iter().map(|failure| format!("{}: {failure}", case.place())));
     }
+    for twisted in twisted(&cases) {
+        assert!(!wire.run(&twisted).failures.is_empty(), "{} holds, twisted: {twisted:#?}", twisted.place());
+    }
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
     // So that the wire says something about nearly everything.
     let few = unsendable.len() * 20 <= packets;
     assert!(few, "{packets} packets were sent, these were not:\n{}", unsendable.join("\n"));
+}
+
+/// Cases that do not hold: the wire must notice.
+fn twisted(cases: &[Case]) -> Vec<Case> {
+    let twist = |fits: fn(&PacketStep) -> bool, twist: fn(&mut PacketStep)| {
+        let mut case = cases.iter().find(|case| first_packet(case).is_some_and(fits)).cloned()?;
+        match &mut case.steps[0] {
+            Step::Packet(packet) => twist(packet),
+            other => unreachable!("{other:?} is no packet"),
+        }
+        Some(case)
+    };
+    let twisted = [
+        twist(|step| step.expect == Expect::Allow, |step| step.expect = Expect::Deny),
+        twist(|step| step.expect == Expect::Deny, |step| step.expect = Expect::Allow),
+        twist(|step| step.by.starts_with("security_group"), |step| step.by.push('x')),
+        twist(|step| step.by.starts_with("network_acl"), |step| step.by.push('x')),
+        twist(|step| step.acl.is_some(), |step| step.acl = None),
+        twist(|step| step.tracked == Some(true), |step| step.tracked = Some(false)),
+        twist(|step| step.tracked == Some(false), |step| step.tracked = Some(true)),
+    ];
+    twisted.map(|case| case.expect("the cases have one of each kind")).into()
+}
+
+fn first_packet(case: &Case) -> Option<&PacketStep> {
+    match case.steps.first()? {
+        Step::Packet(packet) => Some(packet),
+        _ => None,
+    }
 }

@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod cases;
 mod ci;
 mod demo;
 mod kernels;
@@ -39,6 +40,11 @@ Examples:
   cargo xtask test -- --package fw-common
   cargo xtask test -- --test traffic -- --nocapture";
 
+const CASES_HELP: &str = "\
+Examples:
+  cargo xtask cases
+  cargo xtask cases tracking T01";
+
 const KERNELS_HELP: &str = "\
 Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
 
@@ -70,6 +76,9 @@ enum Verb {
     /// Run all tests (needs root)
     #[command(after_help = TEST_HELP)]
     Test(test::Options),
+    /// Run every case of AWS's semantics in the core, the bytecode and on the wire, print a table (needs root)
+    #[command(after_help = CASES_HELP)]
+    Cases(cases::Options),
     /// Show with real packets what groups and network ACLs do (needs root)
     Demo,
     /// Load every program, print what the kernel's verifier spent on it, check the ceiling (needs root)
@@ -89,6 +98,7 @@ fn main() -> ExitCode {
         Verb::Build(options) => build::run(&options),
         Verb::Lint => lint::run(),
         Verb::Test(options) => test::run(&options),
+        Verb::Cases(options) => cases::run(&options),
         Verb::Demo => demo::run(),
         Verb::Verify => verify::run(),
         Verb::Bench => bench::run(),

@@ -101,6 +101,72 @@ fn every_mistake_is_listed_with_file_and_line() {
     assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
 }
 
+/// Each kind of mistake once; the line numbers are those of the text.
+const MISTAKES: &str = r#"about = "every line below is wrong"
+sources = "two"
+[[case]]
+name = 7
+says = ["list"]
+rules = "open"
+[[case.step]]
+inbound = "udp 10.0.0.1:1 > 10.0.0.2:2"
+outbound = "udp 10.0.0.2:2 > 10.0.0.1:1"
+at = "web"
+[[case.step]]
+at = "web"
+inbound = "tcp 10.0.0.1:1 > [2001:db8::1]:2 syn"
+expect = "maybe"
+tracked = "yes"
+acl = 100
+by = "network_acl nA *"
+[[case.step]]
+wait = "long"
+[[case.step]]
+load = [1]
+[[case]]
+name = "date"
+says = "s"
+basis = "chosen"
+warns = "w"
+rules.since = 2026-01-01
+[[case]]
+name = "list"
+says = "s"
+basis = "chosen"
+step = "udp"
+"#;
+
+#[test]
+fn mistakes_of_every_kind_are_listed_in_one_run() {
+    let single = "about = \"x\"\n[case]\nname = \"one\"\n";
+    let both = "about = \"x\"\nbase = \"common\"\nrules.version = 1\n";
+    let files = [("common.toml", COMMON), ("both.toml", both), ("many.toml", MISTAKES), ("one.toml", single)];
+    let mistakes = Files::new("many", &files).mistakes();
+    let expected = [
+        "many.toml:2: unknown key \"sources\": about, base, ",
+        "both.toml:1: a file has a base or [rules], not both",
+        "many.toml:4: name: a string is expected, not a value of type integer",
+        "many.toml:5: says: a string is expected, not a value of type array",
+        "many.toml:3: \"basis\" is missing",
+        "many.toml:6: rules: a table is expected, not a value of type string",
+        "many.toml:7: a step has one of inbound, outbound, wait, load",
+        "many.toml:13: inbound: ",
+        "many.toml:14: expect: \"maybe\" is not allow or deny",
+        "many.toml:16: acl: a string is expected, not a value of type integer",
+        "many.toml:15: tracked: true or false is expected, not a value of type string",
+        "many.toml:19: wait: a number of seconds is expected, not a value of type string",
+        "many.toml:21: load: a table is expected, not a value of type array",
+        "many.toml:27: rules: \"2026-01-01\" is a date: put it in quotes",
+        "many.toml:32: \"step\" is written [[case.step]]",
+        "one.toml:2: \"case\" is written [[case]]",
+    ];
+    for (number, start) in expected.iter().enumerate() {
+        let found = mistakes.get(number).is_some_and(|mistake| mistake.starts_with(start));
+        assert!(found, "number {number} is not {start}: {mistakes:#?}");
+    }
+    assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+}
+
 #[test]
 fn a_name_belongs_to_one_case_in_all_files() {
     let files = Files::new("twice", &[("common.toml", COMMON), ("a.toml", GOOD), ("b.toml", GOOD)]);

@@ -12,7 +12,7 @@ use fw_userspace::model::Policy;
 
 use super::{hook_of, policy};
 use crate::case::{Case, PacketStep, Step};
-use crate::kernel::{IFINDEX, Kernel, Received, key_bytes};
+use crate::kernel::{self, IFINDEX, Kernel, Received, key_bytes};
 
 /// Host core and bytecode, kept in step.
 pub struct Twins<'a> {
@@ -33,7 +33,8 @@ impl<'a> Twins<'a> {
         Ok(Self { received, kernel, host, numbering: Numbering::default(), generation: 0 })
     }
 
-    /// Goes through a case that is not refused; the number of packets that both judged.
+    /// Goes through a case that is not refused; the number of packets that both judged. Frames that are too short for
+    /// a test run are left out.
     pub fn run(&mut self, case: &Case) -> Result<usize> {
         let mut policy = policy(&case.rules)?;
         let mut packets = 0;
@@ -42,6 +43,9 @@ impl<'a> Twins<'a> {
                 Step::Load(rules) => policy = super::policy(rules)?,
                 Step::Wait(seconds) => self.wait(*seconds)?,
                 Step::Packet(packet) => {
+                    if !kernel::takes(&packet.frame, hook_of(&policy, packet), self.received) {
+                        continue;
+                    }
                     packets += 1;
                     self.judge_step(&policy, packet)
                         .with_context(|| format!("line {}: {}", packet.line, packet.text))?;

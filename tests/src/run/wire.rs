@@ -50,7 +50,7 @@ pub struct Wire {
     ports: BTreeMap<String, Port>,
     loaded: Option<Loaded>,
     /// The size of the connection table, which stays until everything is unloaded.
-    table_size: Option<u64>,
+    table_size: u64,
     host: Namespace,
     outside: Namespace,
     bpffs: BpffsDir,
@@ -72,7 +72,7 @@ impl Wire {
             namespace.sysctl("ipv6/conf/all/disable_ipv6", "1")?;
             namespace.sysctl("ipv6/conf/default/disable_ipv6", "1")?;
         }
-        let (ports, loaded, table_size) = (BTreeMap::new(), None, None);
+        let (ports, loaded, table_size) = (BTreeMap::new(), None, rules::TABLE_SIZE);
         Ok(Self { received, ports, loaded, table_size, host, outside, bpffs: BpffsDir::new()? })
     }
 
@@ -113,13 +113,12 @@ impl Wire {
 
     /// Loads a case's first rules, over empty tables.
     fn begin(&mut self, rules: &Value) -> Result<Output> {
-        let size = rules["settings"]["conntrack_max"].as_u64().unwrap_or(rules::TABLE_SIZE);
-        if self.table_size.is_some_and(|present| present != size) {
+        let size = rules["settings"]["conntrack_max"].as_u64().unwrap_or(self.table_size);
+        if self.table_size != size && self.loaded.take().is_some() {
             let output = self.fwctl()?.run(["unload"])?;
             ensure!(output.status.success(), "fwctl unload: {}", output.said());
-            self.loaded = None;
         }
-        self.table_size = Some(size);
+        self.table_size = size;
         // Windows of adoption stay with a device for as long as it carries the same interface.
         if self.loaded.as_ref().is_some_and(|loaded| loaded.tables.has_windows()) {
             self.load(&json!({ "version": 1 }))?;

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::kernel::Received;
 
-/// The size of the connection table where a case does not say: the default takes the kernel long to make.
-pub(super) const TABLE_SIZE: u64 = 4096;
+/// The size of the connection table until a case asks for another: the smallest, since another one takes the kernel a
+/// second or two.
+pub(super) const TABLE_SIZE: u64 = 1024;
 
 /// The device that carries an interface or a leg, in every case the same: at most 15 bytes.
 pub(super) fn device(name: &str) -> String {
@@ -15,14 +16,14 @@ pub(super) fn device(name: &str) -> String {
 }
 
 /// Puts whatever has a device on one of ours, filtered the way we ask for; the names of all that have one.
-pub(super) fn put_on_devices(rules: &mut Value, received: Received, table_size: Option<u64>) -> Vec<String> {
+pub(super) fn put_on_devices(rules: &mut Value, received: Received, table_size: u64) -> Vec<String> {
     let mode = match received {
         Received::Xdp => "xdp",
         Received::Tc => "tc",
     };
     let mut names = Vec::new();
     for kind in ["interfaces", "subnets"] {
-        for (name, object) in rules[kind].as_object_mut().into_iter().flatten() {
+        for (name, object) in rules.get_mut(kind).and_then(Value::as_object_mut).into_iter().flatten() {
             if object.get("device").is_some() {
                 object["device"] = json!(device(name));
                 object["mode"] = json!(mode);
@@ -31,7 +32,7 @@ pub(super) fn put_on_devices(rules: &mut Value, received: Received, table_size: 
         }
     }
     if rules["settings"]["conntrack_max"].is_null() {
-        rules["settings"]["conntrack_max"] = json!(table_size.unwrap_or(TABLE_SIZE));
+        rules["settings"]["conntrack_max"] = json!(table_size);
     }
     names
 }
