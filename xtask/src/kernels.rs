@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{run, setup};
 use debian::Kernel;
-use initramfs::Programs;
+use initramfs::{Programs, TESTS};
 use results::Row;
 
 /// Series, and the release of Debian that has it.
@@ -30,11 +30,12 @@ const KERNELS: [(&str, &str); 2] = [("6.1", "bookworm"), ("6.12", "trixie")];
 const RUNNING: &str = "running";
 
 /// What boots them, with the Debian package that has it.
-const HOST_PROGRAMS: [(&str, &str); 4] = [
+const HOST_PROGRAMS: [(&str, &str); 5] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
     ("cpio", "cpio"),
     ("strip", "binutils"),
+    ("setpriv", "util-linux"),
 ];
 
 /// Without KVM one takes about four minutes on an idle machine.
@@ -46,6 +47,9 @@ pub(crate) struct Options {
     /// Only these: 6.1, 6.12, running
     #[arg(value_parser = ["6.1", "6.12", RUNNING])]
     kernels: Vec<String>,
+    /// Every case on the wire as well (twice the time)
+    #[arg(long)]
+    wire: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -56,7 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let minimum = stated_minimum()?;
     setup::ensure()?;
     setup::need_programs(&HOST_PROGRAMS)?;
-    let programs = build()?;
+    let programs = build(options.wire)?;
 
     let wanted = |name: &str| options.kernels.is_empty() || options.kernels.iter().any(|one| one == name);
     let mut kernels = Vec::new();
@@ -67,7 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let boot = |kernel: &Kernel| {
         let started = Instant::now();
         let image = initramfs::pack(kernel, &programs)?;
-        let mut row = watch(&mut [machine(&kernel.image, &image)], &kernel.version)?;
+        let mut row = watch(&mut [machine(&kernel.image, &image)], &kernel.version, options.wire)?;
         row.finish(&kernel.version, version(&kernel.version) >= version(&minimum), started.elapsed());
         Ok(row)
     };
@@ -87,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         let started = Instant::now();
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot tell the kernel")?;
         let release = release.trim();
-        let mut row = watch(&mut programs.commands(), RUNNING)?;
+        let mut row = watch(&mut programs.commands(), RUNNING, options.wire)?;
         row.finish(&format!("{release} (running)"), version(release) >= version(&minimum), started.elapsed());
         rows.push(row);
     }
@@ -101,12 +105,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Runs the programs, in a machine or here, and reads what they print. It is kept beside the kernels.
-fn watch(commands: &mut [Command], name: &str) -> Result<Row> {
+fn watch(commands: &mut [Command], name: &str, wire: bool) -> Result<Row> {
     say(&format!("{name}: started"));
     fs::create_dir_all(directory()).context("cannot make target/kernels")?;
     let path = directory().join(format!("{name}.log"));
     let mut log = fs::File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut row = Row::default();
+    let mut row = Row::new(wire);
     let mut ended = String::new();
     for command in commands {
         ended = watched::run(command, LIMIT, &mut log, |line| {
@@ -127,20 +131,17 @@ fn watch(commands: &mut [Command], name: &str) -> Result<Row> {
     Ok(row)
 }
 
+/// A program that is told to end when we do, whatever ends us.
+fn bound(signal: &str, program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal]).arg(program);
+    command
+}
+
 fn machine(kernel: &Path, initramfs: &Path) -> Command {
-    // Ends with us, whatever ends us.
-    let mut machine = Command::new("setpriv");
-    machine.args([
-        "--pdeathsig",
-        "KILL",
-        "qemu-system-x86_64",
-        "-m",
-        MEMORY_MB,
-        "-smp",
-        "1",
-        "-cpu",
-        "max,la57=off",
-    ]);
+    let mut machine = bound("KILL", Path::new("qemu-system-x86_64"));
+    // Five levels of page tables, which `max` has, cost the emulator more.
+    machine.args(["-m", MEMORY_MB, "-smp", "1", "-cpu", "max,la57=off"]);
     // Not KVM even where there is one: what it can do differs too much from host to host.
     machine.args(["-accel", "tcg"]);
     machine.args(["-display", "none", "-monitor", "none", "-nic", "none", "-serial", "stdio", "-no-reboot"]);
@@ -149,11 +150,12 @@ fn machine(kernel: &Path, initramfs: &Path) -> Command {
     machine
 }
 
-fn build() -> Result<Programs> {
+fn build(wire: bool) -> Result<Programs> {
     let built = "build --quiet --package fw-userspace --bin fwctl --package fw-tests --bin kernel_check";
-    let tests = "test --quiet --no-run --package fw-tests --test traffic";
     let mut executables = run::executables(run::cargo(built.split(' ')))?;
-    executables.extend(run::executables(run::cargo(tests.split(' ')))?);
+    let mut tests = run::cargo("test --quiet --no-run --package fw-tests".split(' '));
+    tests.args(TESTS.iter().flat_map(|name| ["--test", name]));
+    executables.extend(run::executables(tests)?);
     let find = |name: &str| -> Result<PathBuf> {
         let is_it = |path: &&PathBuf| {
             let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -161,17 +163,22 @@ fn build() -> Result<Programs> {
         };
         executables.iter().find(is_it).cloned().with_context(|| format!("cargo built no {name}"))
     };
-    Ok(Programs { fwctl: find("fwctl")?, check: find("kernel_check")?, traffic: find("traffic")? })
+    let tests = TESTS.iter().map(|name| find(name)).collect::<Result<_>>()?;
+    Ok(Programs { fwctl: find("fwctl")?, check: find("kernel_check")?, tests, wire })
 }
 
-/// What README promises is what has to pass.
+/// What README promises has to be booted, and has to pass.
 fn stated_minimum() -> Result<String> {
     let readme = fs::read_to_string(run::workspace().join("README.md")).context("cannot read README.md")?;
     let stated = readme.split("Linux ").filter_map(|rest| rest.split_once(" and later"));
     let mut stated = stated
         .map(|(version, _)| version)
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
-    stated.next().map(str::to_owned).context("README.md states no \"Linux MAJOR.MINOR and later\"")
+        .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    let stated = stated.next().context("README.md states no \"Linux MAJOR.MINOR and later\"")?;
+    if !KERNELS.iter().any(|(series, _)| *series == stated) {
+        bail!("README.md states Linux {stated} and later, which is none of those that are booted here");
+    }
+    Ok(stated.to_owned())
 }
 
 /// Major and minor.

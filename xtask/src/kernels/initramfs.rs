@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::debian::{Kernel, entries};
+use super::{
+    bound,
+    debian::{Kernel, entries},
+};
 use crate::run;
 
 /// What the rig makes and `fwctl` attaches to. IPv6 and packet sockets are built into Debian's kernels.
@@ -30,23 +33,45 @@ ip link set lo up
 export FWCTL_TEST_TIMEOUT_MS=900 FWCTL_TEST_LOADS=5
 ";
 
-/// Tests of `tests/tests/traffic.rs`, by a part of their name. Three at a time, for they mostly wait: for answers that
-/// must not come, and where it is emulated for the verifier.
-const TRAFFIC: [&str; 4] = ["--test-threads=3", "_at_tc", "_at_xdp", "status_fails"];
+/// Tests of `fw-tests`, in these files and by a part of their name. Three at a time, for they mostly wait: for answers
+/// that must not come, and where it is emulated for the verifier.
+pub(super) const TESTS: [&str; 2] = ["traffic", "safety"];
+const CHOSEN: [&str; 10] = [
+    "--test-threads=3",
+    "own_nic",
+    "veth_of_an_instance",
+    "vlan_tags",
+    "twenty_loads",
+    "status_fails",
+    "taken_xdp_hook",
+    "rollback_brings",
+    "confirmation_the_rules_before",
+    "unload",
+];
 
 /// What was built for it.
 pub(super) struct Programs {
     pub(super) fwctl: PathBuf,
     pub(super) check: PathBuf,
-    pub(super) traffic: PathBuf,
+    /// [`TESTS`], in their order.
+    pub(super) tests: Vec<PathBuf>,
+    /// Cases on the wire as well.
+    pub(super) wire: bool,
 }
 
 impl Programs {
     /// What is run, as it is run here.
-    pub(super) fn commands(&self) -> [Command; 2] {
-        let mut traffic = Command::new(&self.traffic);
-        traffic.args(TRAFFIC);
-        [Command::new(&self.check), traffic]
+    pub(super) fn commands(&self) -> Vec<Command> {
+        // They clean up when they are told to end.
+        let mut check = bound("TERM", &self.check);
+        check.args(self.wire.then_some("wire"));
+        let mut commands = vec![check];
+        for test in &self.tests {
+            let mut test = bound("TERM", test);
+            test.args(CHOSEN);
+            commands.push(test);
+        }
+        commands
     }
 }
 
@@ -59,12 +84,17 @@ pub(super) fn pack(kernel: &Kernel, programs: &Programs) -> Result<PathBuf> {
     let program = |name: &str| run::find_program(name).with_context(|| format!("there is no {name}"));
     let busybox = program("busybox")?;
     root.program(&busybox, "bin/busybox")?;
-    // busybox's own speaks no JSON.
+    // busybox's own say less.
     root.program(&program("ip")?, "sbin/ip")?;
+    root.program(&program("tc")?, "sbin/tc")?;
     // fwctl beside its users, as cargo has it.
     root.program(&programs.fwctl, "fwctl/fwctl")?;
     root.program(&programs.check, "fwctl/kernel_check")?;
-    root.program(&programs.traffic, "fwctl/traffic")?;
+    let mut run = format!("/fwctl/kernel_check {}\n", if programs.wire { "wire" } else { "" });
+    for (test, name) in programs.tests.iter().zip(TESTS) {
+        root.program(test, &format!("fwctl/{name}"))?;
+        run.push_str(&format!("/fwctl/{name} {}\n", CHOSEN.join(" ")));
+    }
     // At the same place as here: it is compiled in.
     let cases = run::workspace().join("tests/cases");
     for file in entries(&cases) {
@@ -73,8 +103,7 @@ pub(super) fn pack(kernel: &Kernel, programs: &Programs) -> Result<PathBuf> {
     for (position, (name, module)) in modules(kernel, &busybox)?.into_iter().enumerate() {
         root.file(&module, &format!("modules/{position:02}-{name}.ko"), 0o644)?;
     }
-    let run = format!("/fwctl/kernel_check\n/fwctl/traffic {}\npoweroff -f\n", TRAFFIC.join(" "));
-    root.file(format!("{INIT}{run}").as_bytes(), "init", 0o755)?;
+    root.file(format!("{INIT}{run}poweroff -f\n").as_bytes(), "init", 0o755)?;
     root.archive(&kernel.directory.join("initramfs.cpio"))
 }
 
