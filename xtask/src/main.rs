@@ -7,6 +7,7 @@ mod build;
 mod cases;
 mod ci;
 mod demo;
+mod kernels;
 mod lint;
 mod run;
 mod setup;
@@ -50,6 +51,13 @@ Examples:
   cargo xtask soak --minutes 30
   cargo xtask soak --seed 4711    begin with the seed that a failure named";
 
+const KERNELS_HELP: &str = "\
+Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
+
+Examples:
+  cargo xtask kernels
+  cargo xtask kernels 6.1 running";
+
 /// Builds, tests, demonstrates and measures fwctl.
 #[derive(Parser)]
 #[command(
@@ -86,6 +94,9 @@ enum Verb {
     Verify,
     /// Measure packet rates and throughput against no program at all (needs root)
     Bench,
+    /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
+    #[command(after_help = KERNELS_HELP)]
+    Kernels(kernels::Options),
     /// What CI runs: lint, test, verify
     Ci,
 }
@@ -101,6 +112,7 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Verify => verify::run(),
         Verb::Bench => bench::run(),
+        Verb::Kernels(options) => kernels::run(&options),
         Verb::Ci => ci::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
