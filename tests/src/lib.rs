@@ -1,10 +1,12 @@
 //! The test rig: frames, hosts in network namespaces, real traffic, and the cases that say what AWS does.
 //!
 //! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`netns`] builds hosts and wires,
-//! [`traffic`] probes them with real sockets, [`fwctl`] runs the command in them. What needs a namespace needs
+//! [`traffic`] probes them with real sockets, [`fwctl`] runs the command in them, [`fuzz`] holds the targets of
+//! cargo-fuzz. What needs a namespace needs
 //! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
 pub mod case;
+pub mod fuzz;
 pub mod fwctl;
 pub mod kernel;
 pub mod netns;
