@@ -51,3 +51,9 @@ fn play(first: u8, records: &[u8], ledger: &mut Option<Ledger>) -> Vec<Decision>
     }
     decisions
 }
+
+/// What came of each frame of a history.
+#[cfg(test)]
+pub(super) fn decisions(bytes: &[u8]) -> Vec<Decision> {
+    bytes.split_first().map_or_else(Vec::new, |(first, records)| play(*first, records, &mut None))
+}

@@ -130,7 +130,12 @@ fn histories() -> BTreeSet<Vec<u8>> {
         vec![full.concat()],
         vec![exchange(2).concat(), exchange(2).concat(), wait(4).to_vec(), exchange(2).concat()],
         vec![exchange(4).concat(), exchange(5).concat(), exchange(7).concat(), error(OUT, 2, 1).to_vec()],
-        vec![fragment(IN, 2, 0, true).to_vec(), fragment(IN, 2, 5, false).to_vec(), wait(5).to_vec()],
+        vec![
+            fragment(IN, 2, 0, true).to_vec(),
+            fragment(IN, 2, 5, false).to_vec(),
+            wait(5).to_vec(),
+            fragment(IN, 2, 5, false).to_vec(),
+        ],
         vec![
             open(0).concat(),
             load(3).to_vec(),

@@ -1,3 +1,7 @@
+use std::collections::HashSet;
+
+use fw_common::Reason;
+
 use super::*;
 
 #[test]
@@ -29,5 +33,27 @@ fn the_dictionary_knows_the_words_of_the_file() {
     let dictionary = dictionary();
     for word in ["security_groups", "from_port", "deny", "link_local", "pickup"] {
         assert!(dictionary.contains(&format!("\"\\\"{word}\\\"\"\n")), "{word} in {dictionary}");
+    }
+}
+
+#[test]
+fn seeds_of_histories_reach_all_that_tracking_does() {
+    let seeds = seeds("history").expect("seeds");
+    let seen: HashSet<Reason> =
+        seeds.iter().flat_map(|seed| history::decisions(seed)).map(|decision| decision.reason).collect();
+    for reason in [
+        Reason::GroupRule,
+        Reason::Established,
+        Reason::Related,
+        Reason::Adopted,
+        Reason::ExemptService,
+        Reason::MidStream,
+        Reason::AllowanceExceeded,
+        Reason::FragmentWithoutFirst,
+        Reason::AclAllow,
+        Reason::AclDeny,
+        Reason::NoGroupRule,
+    ] {
+        assert!(seen.contains(&reason), "no seed reaches {reason:?}, only {seen:?}");
     }
 }
