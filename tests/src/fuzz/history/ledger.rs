@@ -20,10 +20,10 @@ use super::super::invariants;
 use super::rules::{self, MOST_CONNECTIONS, MOST_ORDINARY};
 
 /// The connection table.
-pub(super) type Tracked = HashMap<FlowKey, (Connection, Class)>;
+type Tracked = HashMap<FlowKey, (Connection, Class)>;
 
 /// The connection table of a host.
-pub(super) fn tracked(host: &Simulation) -> Tracked {
+fn tracked(host: &Simulation) -> Tracked {
     let connections = host.connections();
     let count = connections.len();
     let tracked: Tracked =
@@ -48,6 +48,8 @@ struct First {
 }
 
 pub(super) struct Ledger {
+    /// After the frame before; neither waiting nor loading changes it.
+    tracked: Tracked,
     rules: usize,
     loads: u32,
     passed: HashMap<FlowKey, Passed>,
@@ -63,7 +65,13 @@ struct About {
 
 impl Ledger {
     pub(super) fn new(rules: u8) -> Self {
-        Self { rules: rules::which(rules), loads: 0, passed: HashMap::new(), fragments: HashMap::new() }
+        Self {
+            tracked: Tracked::new(),
+            rules: rules::which(rules),
+            loads: 0,
+            passed: HashMap::new(),
+            fragments: HashMap::new(),
+        }
     }
 
     /// Other rules are in force.
@@ -75,12 +83,12 @@ impl Ledger {
     /// Panics if a frame did what none may do.
     pub(super) fn check(
         &mut self,
-        before: &Tracked,
         host: &Simulation,
         frame: &[u8],
         direction: Direction,
         decision: Decision,
     ) {
+        let before = &std::mem::take(&mut self.tracked);
         let after = tracked(host);
         let now_ns = host.now_ns();
         assert_eq!(decision.direction, direction);
@@ -107,6 +115,7 @@ impl Ledger {
         }
         self.both_directions_confirm(before, &after, key, decision);
         there_is_room(before, &after);
+        self.tracked = after;
     }
 
     /// A confirmed connection was seen in both directions, unless it was taken over.
