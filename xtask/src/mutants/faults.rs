@@ -140,7 +140,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "{ Effect::Commit } else { Effect::Commit };",
     ),
     fault(
-        "outbound multicast may have any source",
+        "an outbound packet may have a multicast source",
         LAYERS,
         "matches!(self.direction(), Direction::Ingress) && local.is_multicast",
         "local.is_multicast",
@@ -170,7 +170,7 @@ pub(super) const FAULTS: &[Fault] = &[
         "wrapping_mul(10_000_000_000)",
     ),
     fault(
-        "a SYN against a live connection's direction passes",
+        "a SYN against the direction of a live connection belongs to it",
         CONNTRACK,
         "if is_syn && !is_half_open(state) &&",
         "if is_syn && is_half_open(state) &&",
