@@ -83,6 +83,14 @@ impl MemoryTables {
         self.now_ns.set(self.now_ns.get().saturating_add(step));
     }
 
+    /// Forgets connections, fragments and ethertypes; rules and clock stay.
+    pub fn forget(&self) {
+        self.half_open.borrow_mut().clear();
+        self.confirmed.borrow_mut().clear();
+        self.datagrams.borrow_mut().clear();
+        self.ethertypes.borrow_mut().clear();
+    }
+
     /// All connections with their class.
     pub fn connections(&self) -> Vec<(FlowKey, Connection, Class)> {
         let half_open = self.half_open.borrow();

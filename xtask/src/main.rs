@@ -7,8 +7,11 @@ mod build;
 mod cases;
 mod ci;
 mod demo;
+mod fuzz;
 mod kernels;
 mod lint;
+mod miri;
+mod mutants;
 mod run;
 mod setup;
 mod soak;
@@ -34,6 +37,16 @@ Tools of your own choice, remembered in target/bpf-tools/tools.env:
 
 Example:
   FWCTL_BPF_RUSTC=/opt/rust/bin/rustc BPF_LINKER=/opt/bpf-linker cargo xtask setup";
+
+const FUZZ_HELP: &str = "\
+Examples:
+  cargo xtask fuzz                       all targets, 5 minutes each
+  cargo xtask fuzz history --minutes 30";
+
+const MUTANTS_HELP: &str = "\
+Examples:
+  cargo xtask mutants
+  cargo xtask mutants fragment   those with this word in their sentence or file";
 
 const TEST_HELP: &str = "\
 Examples:
@@ -97,6 +110,14 @@ enum Verb {
     /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
     #[command(after_help = KERNELS_HELP)]
     Kernels(kernels::Options),
+    /// Run the fuzz targets, keep what they find as regressions
+    #[command(after_help = FUZZ_HELP)]
+    Fuzz(fuzz::Options),
+    /// Make deliberate faults in a copy of the sources: a case must catch each
+    #[command(after_help = MUTANTS_HELP)]
+    Mutants(mutants::Options),
+    /// Run the core's tests under Miri, if it is installed
+    Miri,
     /// What CI runs: lint, test, verify
     Ci,
 }
@@ -113,6 +134,9 @@ fn main() -> ExitCode {
         Verb::Verify => verify::run(),
         Verb::Bench => bench::run(),
         Verb::Kernels(options) => kernels::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Mutants(options) => mutants::run(&options),
+        Verb::Miri => miri::run(),
         Verb::Ci => ci::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
