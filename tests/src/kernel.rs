@@ -74,6 +74,9 @@ pub struct Kernel {
     next_line: u32,
     live: u32,
     cpus: usize,
+    rule_slots: u32,
+    /// What the counters of a zone and of the rules were after the last frame, if nothing ran since.
+    counted: Option<(u32, Vec<u64>, Vec<u64>)>,
     age: Age,
 }
 
@@ -94,7 +97,7 @@ impl Kernel {
             .with_context(|| format!("loading {name}"))?;
         }
         let cpus = nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
-        Ok(Self { object, next_line: 1, live: 0, cpus, age: Age::default() })
+        Ok(Self { object, next_line: 1, live: 0, cpus, rule_slots: 256, counted: None, age: Age::default() })
     }
 
     /// Forgets all connections and fragments.
@@ -146,6 +149,14 @@ impl Kernel {
         Ok(())
     }
 
+    /// Looks at the counters of so many rules (of 256 if it is never called): fewer are faster.
+    pub fn watch_rules(&mut self, slots: u32) {
+        if self.rule_slots != slots {
+            self.rule_slots = slots;
+            self.counted = None;
+        }
+    }
+
     /// Writes lines of the live generation anew, by their numbers in it.
     pub fn rewrite<'l>(&mut self, lines: impl IntoIterator<Item = (u32, &'l Line)>) -> Result<()> {
         let live = self.live;
@@ -158,19 +169,23 @@ impl Kernel {
 
     /// Sends one frame through the program of a hook.
     pub fn judge(&mut self, frame: &[u8], hook: Hook, received: Received, zone: u32) -> Result<Seen> {
-        let reasons_before = self.reasons(zone)?;
-        let rules_before = self.rules()?;
+        let (reasons_before, rules_before) = match self.counted.take() {
+            Some((counted, reasons, rules)) if counted == zone => (reasons, rules),
+            _ => self.counted(zone)?,
+        };
         let verdict = self.verdict(frame, None, hook, received)?;
         self.settle()?;
-        let reasons = grown(&reasons_before, &self.reasons(zone)?);
+        let (reasons_after, rules_after) = self.counted(zone)?;
+        let reasons = grown(&reasons_before, &reasons_after);
         let [index] = reasons[..] else { bail!("one reason is counted per frame, not {reasons:?}") };
         let slot = index % fw_common::verdict::REASON_SLOTS;
         let reason = u8::try_from(slot).ok().and_then(Reason::from_code);
         let would_deny = (index / fw_common::verdict::REASON_SLOTS) % 2 == 1;
         let mut rules = [0; 2];
-        for (place, slot) in rules.iter_mut().zip(grown(&rules_before, &self.rules()?)) {
+        for (place, slot) in rules.iter_mut().zip(grown(&rules_before, &rules_after)) {
             *place = slot;
         }
+        self.counted = Some((zone, reasons_after, rules_after));
         Ok(Seen { verdict, reason: reason.ok_or_else(|| anyhow!("no reason {slot}"))?, would_deny, rules })
     }
 
@@ -207,6 +222,7 @@ impl Kernel {
     }
 
     fn run(&mut self, name: &str, frame: &[u8], context: Option<&[u8]>, repeat: u32) -> Result<(u32, u64)> {
+        self.counted = None;
         let options =
             TestRunOptions { data_in: Some(frame), ctx_in: context, repeat, ..TestRunOptions::default() };
         let result = match self.program(name)? {
@@ -234,6 +250,7 @@ impl Kernel {
         reasons: impl IntoIterator<Item = u32>,
         rules: impl IntoIterator<Item = u32>,
     ) -> Result<()> {
+        self.counted = None;
         let cpus = self.cpus;
         let zero = || PerCpuValues::try_from(vec![Counter::default(); cpus]);
         let mut map: PerCpuArray<&mut MapData, Counter> = self.map("COUNTERS")?.try_into()?;
@@ -342,7 +359,7 @@ impl Kernel {
     }
 
     fn rules(&mut self) -> Result<Vec<u64>> {
-        self.packets("RULES", 0, 256)
+        self.packets("RULES", 0, self.rule_slots)
     }
 
     fn packets(&mut self, name: &str, first: u32, count: u32) -> Result<Vec<u64>> {

@@ -114,6 +114,7 @@ impl<'a> Twins<'a> {
         self.host.publish(&on_host.lines);
         let in_kernel = self.compile(policy, at, now_ns())?;
         self.kernel.publish(&in_kernel.lines)?;
+        self.kernel.watch_rules(in_kernel.rule_slots);
         let zone = on_host.zones.iter().find(|(_, name, _)| *name == at).map_or(0, |(zone, ..)| *zone);
         self.placed = Some((at.to_owned(), zone));
         Ok(zone)
@@ -180,7 +181,16 @@ impl<'a> Twins<'a> {
             })
             .collect();
         let kernel = self.kernel.connections()?;
-        ensure!(host.keys().eq(kernel.keys()), "host tracks {:?}, bytecode {:?}", host.keys(), kernel.keys());
+        let only = |ours: &BTreeMap<_, Connection>, theirs: &BTreeMap<_, Connection>| {
+            let only: Vec<_> = ours.keys().filter(|key| !theirs.contains_key(*key)).cloned().collect();
+            format!("{} that the other does not, the first {:?}", only.len(), only.first())
+        };
+        ensure!(
+            host.keys().eq(kernel.keys()),
+            "host tracks {}; bytecode {}",
+            only(&host, &kernel),
+            only(&kernel, &host)
+        );
         for ((place, ours), theirs) in host.iter().zip(kernel.values()) {
             let shape = |c: &Connection| {
                 (c.state, c.opened_by, c.flags, c.timeout_s, c.packets, c.bytes, c.rule, c.sent, c.acked)
