@@ -133,7 +133,10 @@ impl Tables for MemoryTables {
                 self.half_open.borrow_mut().insert(*key, *connection);
                 Ok(())
             }
-            Class::Confirmed => self.insert_confirmed(*key, *connection),
+            Class::Confirmed => {
+                self.half_open.borrow_mut().remove(key);
+                self.insert_confirmed(*key, *connection)
+            }
         }
     }
 
