@@ -80,10 +80,10 @@ pub(super) const FAULTS: &[Fault] = &[
         "133..=137);",
     ),
     fault(
-        "protocol 58 over IPv4 passes as neighbour discovery",
+        "a port pair of IPv4's DHCP relays passes over IPv6 too",
         EXEMPT,
-        "(protocol::ICMPV6, Family::V6) =>",
-        "(protocol::ICMPV6, _) =>",
+        "(matches!(family, Family::V4) && pair == (server, server))",
+        "pair == (server, server)",
     ),
     fault(
         "an instance may act as DHCP server",
