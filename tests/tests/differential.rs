@@ -6,17 +6,17 @@ use fw_tests::kernel::Received;
 
 #[test]
 fn the_host_core_decides_as_the_oracle_does() {
-    run(Other::Oracle, 600);
+    run(Other::Oracle, 200);
 }
 
 #[test]
 fn the_bytecode_decides_as_the_host_core_does_under_xdp() {
-    run(Other::Bytecode(Received::Xdp), 200);
+    run(Other::Bytecode(Received::Xdp), 60);
 }
 
 #[test]
 fn the_bytecode_decides_as_the_host_core_does_under_tc() {
-    run(Other::Bytecode(Received::Tc), 200);
+    run(Other::Bytecode(Received::Tc), 60);
 }
 
 /// The same seeds each time: a failure here is one that a change has brought.
