@@ -119,6 +119,14 @@ impl Differential {
         }
     }
 
+    /// The scenario of a seed as a case, with what the oracle says of each packet.
+    pub fn case(&self, seed: u64) -> Result<String, String> {
+        let scenario = Scenario::of(&self.tree(seed).current());
+        let answers = host::answers(&scenario)?;
+        let step = scenario.steps.len();
+        Ok(print::case(seed, &scenario, &Difference { step, says: String::new(), answers }))
+    }
+
     /// All choices of one seed.
     fn tree(&self, seed: u64) -> impl ValueTree<Value = (Value, Plan)> + use<> {
         let mut bytes = [0x5a; 16];
