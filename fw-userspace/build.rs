@@ -3,6 +3,10 @@
 //! Never installs anything: the compiler and the linker are those that `cargo xtask setup` wrote down in
 //! `<workspace>/target/bpf-tools/tools.env` (there even when `CARGO_TARGET_DIR` points elsewhere), or
 //! those of `FWCTL_BPF_RUSTC`, `FWCTL_BPF_CARGO` and `BPF_LINKER`.
+//!
+//! `FWCTL_BPF_OBJECT` names an object that is there already, to be embedded instead: nothing is built for BPF then, and
+//! neither compiler nor linker is asked for. For packagers, and for builds of the host side alone. Whether it was built
+//! of these sources is theirs to know.
 
 use std::{
     collections::HashMap,
@@ -11,12 +15,17 @@ use std::{
     process::{Command, exit},
 };
 
+const OBJECT_VARIABLE: &str = "FWCTL_BPF_OBJECT";
 const TOOLS_FILE: &str = "target/bpf-tools/tools.env";
 
 fn main() {
     let crate_dir = PathBuf::from(cargo_var("CARGO_MANIFEST_DIR"));
     let Some(workspace) = crate_dir.parent() else { fail("the crate has no workspace above it") };
 
+    println!("cargo::rerun-if-env-changed={OBJECT_VARIABLE}");
+    if let Some(object) = env::var_os(OBJECT_VARIABLE).filter(|path| !path.is_empty()) {
+        return embed_prebuilt(workspace, Path::new(&object));
+    }
     let tools = Tools::find(&workspace.join(TOOLS_FILE));
     let target = format!("bpf{}-unknown-none", endian_suffix());
     // Shared by the profiles of the outer build, and never the directory that the outer cargo has locked.
@@ -24,13 +33,56 @@ fn main() {
 
     build(workspace, &tools, &target, &target_dir);
 
-    let object = target_dir.join(&target).join("bpf/fw-ebpf");
-    let embedded = Path::new(&cargo_var("OUT_DIR")).join("fw-ebpf.o");
-    if let Err(error) = fs::copy(&object, &embedded) {
-        fail(&format!("cannot copy {} to {}: {error}", object.display(), embedded.display()));
-    }
+    embed(&target_dir.join(&target).join("bpf/fw-ebpf"));
     // Last, for a build script that fails is run again anyhow, and cargo shows all that it printed.
     declare_inputs(workspace);
+}
+
+fn embed(object: &Path) {
+    let embedded = Path::new(&cargo_var("OUT_DIR")).join("fw-ebpf.o");
+    if let Err(error) = fs::copy(object, &embedded) {
+        fail(&format!("cannot copy {} to {}: {error}", object.display(), embedded.display()));
+    }
+}
+
+/// Embeds the object of `FWCTL_BPF_OBJECT`; a relative path counts from the workspace.
+fn embed_prebuilt(workspace: &Path, object: &Path) {
+    let object = workspace.join(object);
+    println!("cargo::rerun-if-changed={}", object.display());
+    let image = match fs::read(&object) {
+        Ok(image) => image,
+        Err(error) => {
+            fail(&format!("{OBJECT_VARIABLE}: cannot read {:?}: {error}", object.display().to_string()))
+        }
+    };
+    if let Err(what) = check_elf(&image) {
+        fail(&format!(
+            "{OBJECT_VARIABLE}: {:?} is {what}, an object is taken that was compiled for bpf{}-unknown-none",
+            object.display().to_string(),
+            endian_suffix()
+        ));
+    }
+    embed(&object);
+}
+
+/// Says what a file is that is no BPF object of the target's byte order (ELF-64: class at 4, byte order at 5, machine
+/// at 18).
+fn check_elf(image: &[u8]) -> Result<(), &'static str> {
+    const EM_BPF: u16 = 247;
+    let Some(header) = image.get(..64).filter(|header| header.starts_with(b"\x7fELF")) else {
+        return Err("no ELF file");
+    };
+    let big = match header[5] {
+        1 => false,
+        2 => true,
+        _ => return Err("an ELF file of no known byte order"),
+    };
+    let machine = [header[18], header[19]];
+    let machine = if big { u16::from_be_bytes(machine) } else { u16::from_le_bytes(machine) };
+    if machine != EM_BPF || header[4] != 2 {
+        return Err("an ELF file of another machine than BPF");
+    }
+    if big != (endian_suffix() == "eb") { Err("a BPF object of the other byte order") } else { Ok(()) }
 }
 
 fn declare_inputs(workspace: &Path) {

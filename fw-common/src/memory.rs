@@ -83,6 +83,14 @@ impl MemoryTables {
         self.now_ns.set(self.now_ns.get().saturating_add(step));
     }
 
+    /// Forgets connections, fragments and ethertypes; rules and clock stay.
+    pub fn forget(&self) {
+        self.half_open.borrow_mut().clear();
+        self.confirmed.borrow_mut().clear();
+        self.datagrams.borrow_mut().clear();
+        self.ethertypes.borrow_mut().clear();
+    }
+
     /// All connections with their class.
     pub fn connections(&self) -> Vec<(FlowKey, Connection, Class)> {
         let half_open = self.half_open.borrow();
@@ -125,7 +133,10 @@ impl Tables for MemoryTables {
                 self.half_open.borrow_mut().insert(*key, *connection);
                 Ok(())
             }
-            Class::Confirmed => self.insert_confirmed(*key, *connection),
+            Class::Confirmed => {
+                self.half_open.borrow_mut().remove(key);
+                self.insert_confirmed(*key, *connection)
+            }
         }
     }
 

@@ -130,7 +130,11 @@ impl Tables for Maps {
                 }
                 HALF_OPEN.insert(key, connection, 0).map_err(|_| TableFull)
             }
-            Class::Confirmed => insert_confirmed(key, connection),
+            Class::Confirmed => {
+                // An attempt of long ago may lie there.
+                let _ = HALF_OPEN.remove(key);
+                insert_confirmed(key, connection)
+            }
         }
     }
 

@@ -133,7 +133,13 @@ impl Case {
 
 /// All cases of this crate, in the order of the files' names.
 pub fn load() -> Result<Vec<Case>> {
-    load_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cases"))
+    load_directory(&directory())
+}
+
+/// Where they are.
+#[must_use]
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cases")
 }
 
 /// All cases of the `.toml` files in a directory. The error lists every mistake, one a line.

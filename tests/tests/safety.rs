@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
+use aya::util::KernelVersion;
 use fw_tests::fwctl::{self, Fwctl, Output, RULES};
 use fw_tests::netns::{BpffsDir, Namespace, Rig};
 use fw_tests::traffic::Outcome::{self, Blocked, Reached};
@@ -86,8 +87,18 @@ fn refused(output: &Output, code: i32, saying: &[&str]) {
     }
 }
 
-/// Programs at TCX on both sides of a device.
+/// Programs at TC on both sides of a device: at TCX, or below Linux 6.6 in filters of its clsact qdisc.
 fn programs(namespace: &Namespace, device: &str) -> usize {
+    if KernelVersion::current().unwrap() < KernelVersion::new(6, 6, 0) {
+        let filters = |side| {
+            namespace
+                .output("tc", ["filter", "show", "dev", device, side])
+                .unwrap()
+                .matches(" handle ")
+                .count()
+        };
+        return ["ingress", "egress"].map(filters).iter().sum();
+    }
     namespace.run(|| {
         let sides = [TcAttachType::Ingress, TcAttachType::Egress];
         sides.iter().map(|side| SchedClassifier::query_tcx(device, *side).unwrap().1.len()).sum()

@@ -288,6 +288,11 @@ fn nothing_changes_when_the_loader_is_gone() {
 /// For what must arrive, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Twenty, or `FWCTL_TEST_LOADS` on a slow machine.
+fn loads() -> usize {
+    std::env::var("FWCTL_TEST_LOADS").ok().and_then(|loads| loads.parse().ok()).unwrap_or(20)
+}
+
 /// Twenty loads under a connection that talks, questions that are asked, and knocks at a closed port.
 fn reloads_under_traffic(mode: &'static str) {
     let filtered = Filtered::own_nic(mode);
@@ -331,7 +336,7 @@ fn reloads_under_traffic(mode: &'static str) {
             send_frame(client, "eth0", &frame).is_ok()
         };
         let knock = scope.spawn(count(Box::new(knock)));
-        let loaded: Vec<_> = (1..=20).map(|turn| filtered.fwctl().load(&rules(turn))).collect();
+        let loaded: Vec<_> = (1..=loads()).map(|turn| filtered.fwctl().load(&rules(turn))).collect();
         done.store(true, Ordering::Relaxed);
         for report in loaded {
             report.unwrap();

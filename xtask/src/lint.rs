@@ -31,6 +31,8 @@ const TOP_LEVEL: [&str; 18] = [
 pub(crate) fn run() -> Result<()> {
     setup::ensure()?;
     run::visibly(&mut run::cargo(["fmt", "--all", "--check"]))?;
+    // A workspace of its own.
+    run::visibly(&mut run::cargo(["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]))?;
     run::visibly(&mut run::cargo(
         "clippy --quiet --workspace --exclude fw-ebpf --all-targets -- -D warnings".split(' '),
     ))?;

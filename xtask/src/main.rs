@@ -7,7 +7,11 @@ mod build;
 mod cases;
 mod ci;
 mod demo;
+mod fuzz;
+mod kernels;
 mod lint;
+mod miri;
+mod mutants;
 mod run;
 mod setup;
 mod soak;
@@ -34,6 +38,16 @@ Tools of your own choice, remembered in target/bpf-tools/tools.env:
 Example:
   FWCTL_BPF_RUSTC=/opt/rust/bin/rustc BPF_LINKER=/opt/bpf-linker cargo xtask setup";
 
+const FUZZ_HELP: &str = "\
+Examples:
+  cargo xtask fuzz                       all targets, 5 minutes each
+  cargo xtask fuzz history --minutes 30";
+
+const MUTANTS_HELP: &str = "\
+Examples:
+  cargo xtask mutants
+  cargo xtask mutants fragment   those with this word in their sentence or file";
+
 const TEST_HELP: &str = "\
 Examples:
   cargo xtask test
@@ -49,6 +63,13 @@ const SOAK_HELP: &str = "\
 Examples:
   cargo xtask soak --minutes 30
   cargo xtask soak --seed 4711    begin with the seed that a failure named";
+
+const KERNELS_HELP: &str = "\
+Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
+
+Examples:
+  cargo xtask kernels
+  cargo xtask kernels 6.1 running";
 
 /// Builds, tests, demonstrates and measures fwctl.
 #[derive(Parser)]
@@ -86,6 +107,17 @@ enum Verb {
     Verify,
     /// Measure packet rates and throughput against no program at all (needs root)
     Bench,
+    /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
+    #[command(after_help = KERNELS_HELP)]
+    Kernels(kernels::Options),
+    /// Run the fuzz targets, keep what they find as regressions
+    #[command(after_help = FUZZ_HELP)]
+    Fuzz(fuzz::Options),
+    /// Make deliberate faults in a copy of the sources: a case must catch each
+    #[command(after_help = MUTANTS_HELP)]
+    Mutants(mutants::Options),
+    /// Run the core's tests under Miri, if it is installed
+    Miri,
     /// What CI runs: lint, test, verify
     Ci,
 }
@@ -101,6 +133,10 @@ fn main() -> ExitCode {
         Verb::Demo => demo::run(),
         Verb::Verify => verify::run(),
         Verb::Bench => bench::run(),
+        Verb::Kernels(options) => kernels::run(&options),
+        Verb::Fuzz(options) => fuzz::run(&options),
+        Verb::Mutants(options) => mutants::run(&options),
+        Verb::Miri => miri::run(),
         Verb::Ci => ci::run(),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -61,6 +61,19 @@ pub(crate) fn quietly(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// Runs a `cargo build` or `cargo test --no-run` on the user's terminal; the programs that it made.
+pub(crate) fn executables(mut command: Command) -> Result<Vec<PathBuf>> {
+    const KEY: &str = "\"executable\":\"";
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let output = command.output().context("cannot run cargo")?;
+    if !output.status.success() {
+        return Err(Failed { status: 1 }.into());
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let of_line = |line: &str| Some(PathBuf::from(line.split_once(KEY)?.1.split('"').next()?));
+    Ok(text.lines().filter_map(of_line).collect())
+}
+
 /// The line that names the cause: apt and rustup mark it, others end with it.
 fn reason(stderr: &str) -> &str {
     let marked = |line: &&str| line.starts_with("error: ") || line.starts_with("E: ");

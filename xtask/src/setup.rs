@@ -170,21 +170,21 @@ fn install_linker(llvm: u32, prefix: &Path) -> Result<()> {
 
 /// Missing ones stop only what needs them, so a failure is said and no more.
 fn provide_host_programs() {
-    let mut missing: Vec<&str> = HOST_PROGRAMS
-        .into_iter()
-        .filter(|(program, _)| run::find_program(program).is_none())
-        .map(|(_, package)| package)
-        .collect();
-    missing.dedup();
-    if missing.is_empty() {
-        return;
-    }
-    if let Err(error) = install_packages(&missing) {
-        say(&format!("tests and demo will lack {}: {error:#}", missing.join(" and ")));
+    if let Err(error) = need_programs(&HOST_PROGRAMS) {
+        say(&format!("tests and demo will lack programs: {error:#}"));
     }
 }
 
-fn install_packages(packages: &[&str]) -> Result<()> {
+/// Installs the packages of those that are missing.
+pub(crate) fn need_programs(programs: &[(&str, &str)]) -> Result<()> {
+    let missing = programs.iter().filter(|(program, _)| run::find_program(program).is_none());
+    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() { Ok(()) } else { install_packages(&packages) }
+}
+
+/// With apt-get, as root.
+pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if run::find_program("apt-get").is_none() {
         bail!("{list} are Debian's packages and there is no apt-get here");

@@ -14,7 +14,7 @@ use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
 use super::policy_array::{PolicyArray, map_error, open_map};
-use super::state::State;
+use super::state::{State, Via};
 use super::store::Store;
 use super::{install, open_loaded};
 use crate::compile::RuleKind;
@@ -154,6 +154,10 @@ fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
 }
 
 fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {
+    let mut why = hook.why.clone();
+    if let Via::Tc { .. } = hook.via {
+        why.push_str("; a clsact filter, for TCX needs Linux 6.6");
+    }
     HookReport {
         interface: hook.interface.clone(),
         kind: kind_name(&hook.kind),
@@ -161,7 +165,7 @@ fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {
         ifindex: hook.ifindex,
         side: hook.side.name(),
         hook: hook.via.name(),
-        why: hook.why.clone(),
+        why,
         attached: verified.problem.is_none(),
         problem: verified.problem,
         ahead: verified.ahead,

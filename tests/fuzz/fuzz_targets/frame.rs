@@ -1,0 +1,5 @@
+//! one frame as a first packet: see `fw_tests::fuzz`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fw_tests::fuzz::run("frame", bytes));

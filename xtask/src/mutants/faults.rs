@@ -1,0 +1,232 @@
+//! The faults: one line each, of the kind that a tired programmer makes.
+
+use std::fs;
+use std::path::Path;
+
+/// One deliberate mistake.
+pub(super) struct Fault {
+    /// From the workspace.
+    pub(super) file: &'static str,
+    /// Occurs exactly once in the file.
+    pub(super) before: &'static str,
+    /// What stands there instead.
+    pub(super) after: &'static str,
+    /// What goes wrong.
+    pub(super) says: &'static str,
+}
+
+impl Fault {
+    /// Whether a word of the command line means it.
+    pub(super) fn has(&self, part: &str) -> bool {
+        self.says.contains(part) || self.file.contains(part)
+    }
+
+    /// Crate and file, without what is the same for all.
+    pub(super) fn place(&self) -> String {
+        self.file.replace("/src/", "/")
+    }
+
+    /// The text of the file with the mistake in it.
+    pub(super) fn mutated(&self, tree: &Path) -> Result<String, String> {
+        let text = fs::read_to_string(tree.join(self.file))
+            .map_err(|error| format!("{}: cannot be read ({error}), for: {}", self.file, self.says))?;
+        match text.matches(self.before).count() {
+            1 => Ok(text.replace(self.before, self.after)),
+            count => Err(format!(
+                "{}: {:?} occurs {count} times and not once, for: {}",
+                self.file, self.before, self.says
+            )),
+        }
+    }
+}
+
+const fn fault(says: &'static str, file: &'static str, before: &'static str, after: &'static str) -> Fault {
+    Fault { file, before, after, says }
+}
+
+const CLASSIFY: &str = "fw-common/src/classify.rs";
+const COLUMNS: &str = "fw-userspace/src/compile/columns.rs";
+const CONNTRACK: &str = "fw-common/src/conntrack/mod.rs";
+const DECIDE: &str = "fw-common/src/decide.rs";
+const EXEMPT: &str = "fw-common/src/exempt.rs";
+const FRAGMENT: &str = "fw-common/src/fragment.rs";
+const IPV4: &str = "fw-common/src/wire/ipv4.rs";
+const IPV6: &str = "fw-common/src/wire/ipv6.rs";
+const LAYERS: &str = "fw-common/src/layers.rs";
+const RELATED: &str = "fw-common/src/related.rs";
+const TCP: &str = "fw-common/src/conntrack/tcp.rs";
+const TRANSPORT: &str = "fw-common/src/wire/transport.rs";
+
+/// All of them, in the order of a packet's way.
+pub(super) const FAULTS: &[Fault] = &[
+    fault("strict source routing passes", IPV4, " || kind == STRICT_SOURCE_ROUTE {", " {"),
+    fault(
+        "IPv4-mapped destinations pass",
+        IPV6,
+        "packet.source.is_mapped() || packet.destination.is_mapped()",
+        "packet.source.is_mapped()",
+    ),
+    fault(
+        "an IPv4 packet's second fragment counts as whole",
+        IPV4,
+        "fragment_offset != 0",
+        "fragment_offset > 101",
+    ),
+    fault("a fragment may start inside the TCP header", TRANSPORT, "offset < TCP_LEN;", "offset < 8;"),
+    fault(
+        "neighbour discovery passes from beyond a router",
+        EXEMPT,
+        "133..=137) && packet.hop_limit == 255;",
+        "133..=137);",
+    ),
+    fault(
+        "protocol 58 over IPv4 passes as neighbour discovery",
+        EXEMPT,
+        "(protocol::ICMPV6, Family::V6) =>",
+        "(protocol::ICMPV6, _) =>",
+    ),
+    fault(
+        "an instance may act as DHCP server",
+        EXEMPT,
+        "from_client || (from_server && !port.is_client())",
+        "from_client || from_server",
+    ),
+    fault(
+        "a fragment can be exempt",
+        EXEMPT,
+        "packet.fragment != Fragment::Whole",
+        "packet.fragment_offset > 8191",
+    ),
+    fault(
+        "IPv6 addresses are looked up among those of IPv4",
+        CLASSIFY,
+        "self.root.tree(family)",
+        "self.root.tree(Family::V4)",
+    ),
+    fault(
+        "ranges end one port early",
+        CLASSIFY,
+        "(key as u64).wrapping_add(0xffff)",
+        "(key as u64).wrapping_add(0x1_0000)",
+    ),
+    fault(
+        "a reply's rule is sought by the wrong port",
+        CLASSIFY,
+        "if reply { packet.source_port }",
+        "if reply { packet.service }",
+    ),
+    fault(
+        "the last matching rule decides, not the first",
+        COLUMNS,
+        "Reverse((span.place,",
+        "Reverse((u32::MAX - span.place,",
+    ),
+    fault(
+        "one open rule untracks, whatever the other direction allows",
+        COLUMNS,
+        "untracks && is_open)",
+        "is_open)",
+    ),
+    fault(
+        "the network ACL is skipped where one end is inside",
+        LAYERS,
+        "self.generation.row(table, local)?.is_inside()",
+        "row.is_inside()",
+    ),
+    fault(
+        "a packet that the network ACL drops opens a connection",
+        LAYERS,
+        "{ Effect::Commit } else { Effect::Peek };",
+        "{ Effect::Commit } else { Effect::Commit };",
+    ),
+    fault(
+        "an outbound packet may have a multicast source",
+        LAYERS,
+        "matches!(self.direction(), Direction::Ingress) && local.is_multicast",
+        "local.is_multicast",
+    ),
+    fault(
+        "every allowed flow is untracked",
+        LAYERS,
+        "SubjectKind::Own || rule.is_untracked()",
+        "SubjectKind::Own || rule.allows()",
+    ),
+    fault(
+        "a segment without ACK is adopted",
+        LAYERS,
+        "is_adopting && has_ack &&",
+        "is_adopting && (has_ack || true) &&",
+    ),
+    fault(
+        "connections of one interface serve another",
+        DECIDE,
+        "subject.key.zone = interface.zone();",
+        "subject.key.zone = 0;",
+    ),
+    fault(
+        "an expired connection lives on",
+        CONNTRACK,
+        "wrapping_mul(1_000_000_000)",
+        "wrapping_mul(10_000_000_000)",
+    ),
+    fault(
+        "a SYN against the direction of a live connection belongs to it",
+        CONNTRACK,
+        "if is_syn && !is_half_open(state) &&",
+        "if is_syn && is_half_open(state) &&",
+    ),
+    fault(
+        "a SYN does not reopen a closed connection",
+        CONNTRACK,
+        "matches!(state, State::Closed | State::Reset)",
+        "matches!(state, State::Reset)",
+    ),
+    fault(
+        "requests count as replies and replies as requests",
+        CONNTRACK,
+        "let is_reply = direction.code() != self",
+        "let is_reply = direction.code() == self",
+    ),
+    fault(
+        "a RST ends a connection whatever its sequence",
+        TCP,
+        "if self.fits(packet, direction) { Some(State::Reset) } else { None }",
+        "Some(State::Reset)",
+    ),
+    fault(
+        "a FIN counts whatever its sequence",
+        TCP,
+        "if !self.fits(packet, direction) {",
+        "if packet.payload_len > 65_535 {",
+    ),
+    fault(
+        "late segments keep a closed connection alive",
+        TCP,
+        "(State::Closed | State::Reset, _) => None,",
+        "(State::Closed, _) => None,",
+    ),
+    fault(
+        "ICMP identifiers do not matter",
+        RELATED,
+        "key.local_port = packet.identifier;",
+        "key.local_port = 0;",
+    ),
+    fault(
+        "an ICMP error's quote is read the wrong way round",
+        RELATED,
+        "    let quoted = direction.reverse();",
+        "    let quoted = direction;",
+    ),
+    fault(
+        "an ICMP error may go to anybody",
+        RELATED,
+        "if quoted_source != error.destination {",
+        "if quoted_source == error.source {",
+    ),
+    fault(
+        "later fragments pass by older rules",
+        FRAGMENT,
+        "self.generation == generation && now_ns",
+        "self.generation <= generation && now_ns",
+    ),
+];
