@@ -8,7 +8,7 @@ use fw_tests::differential::{Differential, Other};
 use fw_tests::kernel::Received;
 
 /// Scenarios of one comparison before the next has its turn.
-const TURN: u64 = 200;
+const TURN: u64 = 50;
 /// How often to say how far it is.
 const SAYS_EVERY: Duration = Duration::from_secs(30);
 

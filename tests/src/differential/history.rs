@@ -8,7 +8,7 @@ use proptest::sample::select;
 use serde_json::Value;
 
 use super::rules;
-use super::talk::{Side, Speaker, Speech, Talk, skewed, talk};
+use super::talk::{Side, Speaker, Speech, Talk, talk};
 use crate::packet::{self, Extension, Fragment, Network, Packet, flag};
 
 /// One event.
@@ -56,13 +56,38 @@ pub struct Quote {
 /// What may happen, as choices that stay what they are when others are taken away.
 #[derive(Clone, Debug)]
 enum Move {
-    GoOn { talk: usize },
-    Segment { talk: usize, from: Side, flags: u8, seq_off: u32, ack_off: u32, len: usize },
-    Datagram { talk: usize, from: Side, form: usize },
-    Error { talk: usize, quoted: Side, kind: usize, sender: usize, cut: usize, astray: bool },
-    Control { place: usize, which: usize, outbound: bool },
+    GoOn {
+        talk: usize,
+    },
+    Segment {
+        talk: usize,
+        from: Side,
+        flags: u8,
+        seq_off: u32,
+        ack_off: u32,
+        len: usize,
+    },
+    Datagram {
+        talk: usize,
+        from: Side,
+        form: usize,
+    },
+    Error {
+        talk: usize,
+        quoted: Side,
+        kind: usize,
+        sender: usize,
+        cut: usize,
+        astray: bool,
+    },
+    Control {
+        place: usize,
+        which: usize,
+        outbound: bool,
+    },
     Wait(u64),
-    Load(Value),
+    /// One of the plan's changes.
+    Load(usize),
 }
 
 /// What a packet wears besides.
@@ -86,61 +111,76 @@ struct Damage {
 #[derive(Clone, Debug)]
 pub struct Plan {
     talks: Vec<Talk>,
+    changes: Vec<Value>,
     moves: Vec<(Move, Option<Dress>, Option<Damage>)>,
 }
 
 /// Histories of up to `len` steps; `damaged` ones have frames that no packet model can say.
 pub fn plan(len: usize, damaged: bool) -> impl Strategy<Value = Plan> {
+    let dress = option::weighted(0.12, dress().boxed());
     let damage = if damaged { option::weighted(0.25, damage()).boxed() } else { Just(None).boxed() };
-    let moves = vec((a_move(), option::weighted(0.12, dress()), damage), len / 4..len);
-    (vec(talk(), 2..10), moves).prop_map(|(talks, moves)| Plan { talks, moves })
+    let moves = vec((a_move(), dress, damage), len / 4..len);
+    (vec(talk(), 2..10), vec(rules::change(), 1..4), moves).prop_map(|(talks, changes, moves)| Plan {
+        talks,
+        changes,
+        moves,
+    })
 }
 
+const FLAGS: [u8; 11] = [
+    flag::ACK,
+    flag::SYN,
+    flag::SYN | flag::ACK,
+    flag::RST,
+    flag::RST | flag::ACK,
+    flag::FIN | flag::ACK,
+    flag::FIN,
+    0,
+    flag::SYN | flag::PSH,
+    flag::SYN | flag::FIN,
+    flag::SYN | flag::RST,
+];
+/// Fitting, old, ahead within the window, ahead of any window.
+const OFFS: [u32; 10] = [0, 0, 0, 1, u32::MAX, 10, u32::MAX - 999, 5000, 1 << 30, 1 << 31];
+/// Around the idle seconds of all states.
+const WAITS: [u64; 27] = [
+    1, 5, 9, 10, 11, 20, 29, 30, 31, 44, 45, 46, 59, 60, 61, 89, 90, 91, 119, 120, 121, 179, 180, 181, 599,
+    600, 601,
+];
+
+/// One tuple of numbers for all of them: a union of strategies takes ten times as long as the packet is judged.
 fn a_move() -> impl Strategy<Value = Move> {
-    let talk = || 0..10usize;
-    let side = || select(&[Side::Client, Side::Server][..]);
-    let flags = select(
-        &[
-            flag::ACK,
-            flag::SYN,
-            flag::SYN | flag::ACK,
-            flag::RST,
-            flag::RST | flag::ACK,
-            flag::FIN | flag::ACK,
-            flag::FIN,
-            0,
-            flag::SYN | flag::PSH,
-            flag::SYN | flag::FIN,
-            flag::SYN | flag::RST,
-        ][..],
-    );
-    // Fitting, old, ahead within the window, ahead of any window.
-    let off = || select(&[0, 0, 0, 1, u32::MAX, 10, u32::MAX - 999, 5000, 1 << 30, 1 << 31][..]);
-    let waits = select(
-        &[
-            1, 5, 9, 10, 11, 20, 29, 30, 31, 44, 45, 46, 59, 60, 61, 89, 90, 91, 119, 120, 121, 179, 180,
-            181, 599, 600, 601,
-        ][..],
-    );
-    let cut = select(&[1000, 8, 20, 7, 0][..]);
-    prop_oneof![
-        40 => talk().prop_map(|talk| Move::GoOn { talk }),
-        20 => (talk(), side(), flags, off(), off(), select(&[0, 0, 10][..])).prop_map(
-            |(talk, from, flags, seq_off, ack_off, len)| {
-                Move::Segment { talk, from, flags, seq_off, ack_off, len }
+    let number = || 0..60usize;
+    (0..372u16, 0..10usize, any::<bool>(), number(), number(), number(), number()).prop_map(
+        |(kind, talk, client, a, b, c, d)| {
+            let side = if client { Side::Client } else { Side::Server };
+            // Mostly the first.
+            let rarely = |number: usize, len: usize| number.saturating_sub(39) % len;
+            match kind {
+                0..160 => Move::GoOn { talk },
+                160..240 => Move::Segment {
+                    talk,
+                    from: side,
+                    flags: FLAGS[a % FLAGS.len()],
+                    seq_off: OFFS[b % OFFS.len()],
+                    ack_off: OFFS[c % OFFS.len()],
+                    len: [0, 0, 10][d % 3],
+                },
+                240..300 => Move::Datagram { talk, from: side, form: rarely(a, 15) },
+                300..340 => Move::Error {
+                    talk,
+                    quoted: side,
+                    kind: a % 5,
+                    sender: rarely(b, 3),
+                    cut: [1000, 8, 20, 7, 0][c % 5],
+                    astray: d > 53,
+                },
+                340..355 => Move::Control { place: talk, which: a % CONTROLS, outbound: client },
+                355..371 => Move::Wait(WAITS[a % WAITS.len()]),
+                _ => Move::Load(a),
             }
-        ),
-        15 => (talk(), side(), skewed(15)).prop_map(|(talk, from, form)| Move::Datagram { talk, from, form }),
-        10 => (talk(), side(), 0..5usize, skewed(3), cut, proptest::bool::weighted(0.1)).prop_map(
-            |(talk, quoted, kind, sender, cut, astray)| {
-                Move::Error { talk, quoted, kind, sender, cut, astray }
-            }
-        ),
-        4 => (0..6usize, 0..CONTROLS, any::<bool>())
-            .prop_map(|(place, which, outbound)| Move::Control { place, which, outbound }),
-        6 => waits.prop_map(Move::Wait),
-        1 => rules::change().prop_map(Move::Load),
-    ]
+        },
+    )
 }
 
 fn dress() -> impl Strategy<Value = Dress> {
@@ -199,7 +239,9 @@ impl Plan {
             .filter_map(|(a_move, dress, damage)| {
                 let (at, direction, mut said) = match a_move {
                     Move::Wait(seconds) => return Some(Step::Wait(*seconds)),
-                    Move::Load(patch) => return Some(Step::Load(patch.clone())),
+                    Move::Load(number) => {
+                        return Some(Step::Load(self.changes[number % self.changes.len()].clone()));
+                    }
                     Move::Control { place, which, outbound } => {
                         let direction = if *outbound { Direction::Egress } else { Direction::Ingress };
                         (places[place % places.len()], direction, said(control(*which)))

@@ -64,6 +64,24 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
     Outcome::Same(answers.len() as u64)
 }
 
+/// What the oracle says of each packet that somebody meant.
+pub(super) fn answers(scenario: &Scenario) -> Result<Vec<Answer>, String> {
+    let mut policies = scenario.policies()?.into_iter();
+    let mut oracle = Oracle::new(policies.next().ok_or("no rules")?);
+    let mut answers = Vec::new();
+    for step in &scenario.steps {
+        match step {
+            Step::Wait(seconds) => oracle.wait(*seconds),
+            Step::Load(_) => oracle.load(policies.next().ok_or("no rules")?),
+            Step::Packet(crossing) => {
+                let said = crossing.what.as_ref().ok_or("bytes that nobody meant")?;
+                answers.push(oracle.judge(crossing.at, crossing.direction, said, crossing.frame.len()));
+            }
+        }
+    }
+    Ok(answers)
+}
+
 fn is_answer(answer: &Answer, judged: &Judged<'_>) -> bool {
     let is_rule = |named: &Option<(String, String, Direction)>, rule: Option<&RuleInfo>| match (named, rule) {
         (Some((id, name, direction)), Some(rule)) => {

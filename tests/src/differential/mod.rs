@@ -22,7 +22,7 @@ pub mod talk;
 
 use anyhow::Result;
 use fw_userspace::model::Policy;
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::Value;
 
@@ -72,12 +72,13 @@ pub struct Difference {
     pub answers: Vec<Answer>,
 }
 
-/// Steps of a scenario at most.
-const STEPS: usize = 240;
+/// Steps of a scenario at most: rules cost as much as hundreds of packets.
+const STEPS: usize = 1000;
 
 /// Compares over scenarios.
 pub struct Differential {
     other: Other,
+    choices: BoxedStrategy<(Value, Plan)>,
     kernel: Option<Kernel>,
 }
 
@@ -99,12 +100,13 @@ impl Differential {
             Other::Oracle => None,
             Other::Bytecode(_) => Some(Kernel::load()?),
         };
-        Ok(Self { other, kernel })
+        let choices = (rules::document(), history::plan(STEPS, other != Other::Oracle)).boxed();
+        Ok(Self { other, choices, kernel })
     }
 
     /// Runs the scenario of a seed: how many packets were judged alike, or where they were not.
     pub fn run(&mut self, seed: u64) -> Result<u64, Failure> {
-        let mut tree = tree(seed, self.other != Other::Oracle);
+        let mut tree = self.tree(seed);
         let scenario = Scenario::of(&tree.current());
         match self.compare(&scenario, false) {
             Outcome::Same(packets) => Ok(packets),
@@ -115,6 +117,24 @@ impl Differential {
             }),
             Outcome::Differs(difference) => Err(self.failure(seed, &mut tree, scenario, difference)),
         }
+    }
+
+    /// The scenario of a seed as a case, with what the oracle says of each packet.
+    pub fn case(&self, seed: u64) -> Result<String, String> {
+        let scenario = Scenario::of(&self.tree(seed).current());
+        let answers = host::answers(&scenario)?;
+        let step = scenario.steps.len();
+        Ok(print::case(seed, &scenario, &Difference { step, says: String::new(), answers }))
+    }
+
+    /// All choices of one seed.
+    fn tree(&self, seed: u64) -> impl ValueTree<Value = (Value, Plan)> + use<> {
+        let mut bytes = [0x5a; 16];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
+        let config = Config { failure_persistence: None, ..Config::default() };
+        let mut runner = TestRunner::new_with_rng(config, rng);
+        self.choices.new_tree(&mut runner).expect("nothing is filtered, so nothing is rejected")
     }
 
     /// `exact` compares everything after every packet, which is slow.
@@ -133,7 +153,7 @@ impl Differential {
         difference: Difference,
     ) -> Failure {
         let mut smallest = (scenario, difference);
-        shrink::shrink(tree, &mut smallest, |scenario| match self.compare(scenario, true) {
+        shrink::shrink(tree, &mut smallest, |scenario, exact| match self.compare(scenario, exact) {
             Outcome::Differs(difference) => Some(difference),
             Outcome::Same(_) | Outcome::Invalid(_) => None,
         });
@@ -141,17 +161,6 @@ impl Differential {
         let says = format!("step {}: {}", difference.step + 1, difference.says);
         Failure { seed, says, case: print::case(seed, &scenario, &difference) }
     }
-}
-
-/// All choices of one seed.
-fn tree(seed: u64, damaged: bool) -> impl ValueTree<Value = (Value, Plan)> {
-    let mut bytes = [0x5a; 16];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
-    let config = Config { failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, rng);
-    let strategy = (rules::document(), history::plan(STEPS, damaged));
-    strategy.new_tree(&mut runner).expect("nothing is filtered, so nothing is rejected")
 }
 
 impl Scenario {

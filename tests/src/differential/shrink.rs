@@ -11,17 +11,18 @@ use super::{Difference, Scenario};
 /// For each of the two.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Leaves in `smallest` the smallest scenario that was found to differ.
+/// Leaves in `smallest` the smallest scenario that was found to differ. `differs` is told whether to be exact about
+/// the step, which takes longer and is of use only when not many steps are left.
 pub fn shrink(
     tree: &mut impl ValueTree<Value = (Value, Plan)>,
     smallest: &mut (Scenario, Difference),
-    mut differs: impl FnMut(&Scenario) -> Option<Difference>,
+    mut differs: impl FnMut(&Scenario, bool) -> Option<Difference>,
 ) {
     let until = Instant::now() + PATIENCE;
     let mut goes_on = tree.simplify();
     while goes_on && Instant::now() < until {
         let scenario = Scenario::of(&tree.current());
-        goes_on = match differs(&scenario) {
+        goes_on = match differs(&scenario, false) {
             Some(difference) => {
                 *smallest = (scenario, difference);
                 tree.simplify()
@@ -29,14 +30,18 @@ pub fn shrink(
             None => tree.complicate(),
         };
     }
+    if let Some(exact) = differs(&smallest.0, true) {
+        smallest.1 = exact;
+    }
     let until = Instant::now() + PATIENCE;
-    let mut try_one = |scenario: Scenario, smallest: &mut (Scenario, Difference)| match differs(&scenario) {
-        Some(difference) => {
-            *smallest = (scenario, difference);
-            true
-        }
-        None => false,
-    };
+    let mut try_one =
+        |scenario: Scenario, smallest: &mut (Scenario, Difference)| match differs(&scenario, true) {
+            Some(difference) => {
+                *smallest = (scenario, difference);
+                true
+            }
+            None => false,
+        };
     loop {
         let steps = fewer_steps(smallest, until, &mut try_one);
         let rules = fewer_rules(smallest, until, &mut try_one);

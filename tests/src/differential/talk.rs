@@ -23,7 +23,7 @@ pub struct Talk {
 }
 
 /// Most of the time the first of a pool, so that talks meet.
-pub fn skewed(len: usize) -> impl Strategy<Value = usize> {
+fn skewed(len: usize) -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(0), 1 => 0..len]
 }
 

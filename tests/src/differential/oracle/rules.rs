@@ -181,6 +181,9 @@ pub(super) fn is_service(
     seen: &Seen<'_>,
     port: Option<u16>,
 ) -> bool {
+    if policy.settings.exempt_services == ExemptServices::None {
+        return false;
+    }
     let text = address.to_string();
     let (tcp, udp) = match seen.protocol {
         6 => (port, None),
@@ -196,8 +199,7 @@ pub(super) fn is_service(
         _ => false,
     };
     match policy.settings.exempt_services {
-        ExemptServices::None => false,
-        ExemptServices::LinkLocal => link_local,
+        ExemptServices::None | ExemptServices::LinkLocal => link_local,
         ExemptServices::Aws => {
             let blocks = vpc.map_or(&[][..], |vpc| &policy.vpcs[vpc].cidr_blocks);
             let primary = blocks.iter().find(|net| net.addr().is_ipv4());
