@@ -4,7 +4,6 @@
 //! A test run has no device of its own: the kernel gives it the loopback's index, which is always 1.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
@@ -280,27 +279,31 @@ impl Kernel {
         CONNECTIONS.iter().try_for_each(|name| age.settle(&mut connection_map(object, name)?))
     }
 
-    /// [`Self::wait`] by parts of a second, on a machine that is older than that.
-    pub fn make_older(&mut self, by: Duration) -> Result<()> {
-        let age_ns = u64::try_from(by.as_nanos())?;
-        let old_enough = |then_ns: u64| {
-            then_ns.checked_sub(age_ns).ok_or_else(|| {
-                let seconds = by.as_secs();
+    /// Lets time pass for a kernel that is compared with a clock of whole seconds: entries have then been idle for half
+    /// a second less than they should. What ends in the very second that they reach, or in the next, ends for both, as
+    /// long as less than half a second of the machine's own time passes between two calls.
+    pub fn make_older(&mut self, seconds: u64) -> Result<()> {
+        const HALF_NS: u64 = 500_000_000;
+        let now_ns = now_ns();
+        let older = |then_ns: u64| {
+            let whole_s = (now_ns.saturating_sub(then_ns) + HALF_NS) / 1_000_000_000;
+            let age_ns = ((whole_s + seconds) * 1_000_000_000).saturating_sub(HALF_NS);
+            now_ns.checked_sub(age_ns).ok_or_else(|| {
                 anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
             })
         };
-        for name in ["CONNECTIONS", "HALF_OPEN"] {
-            let mut map: HashMap<&mut MapData, FlowKey, Connection> = self.map(name)?.try_into()?;
+        for name in CONNECTIONS {
+            let mut map = connection_map(&mut self.object, name)?;
             let entries: Vec<(FlowKey, Connection)> = map.iter().collect::<std::result::Result<_, _>>()?;
             for (key, mut connection) in entries {
-                connection.last_seen_ns = old_enough(connection.last_seen_ns)?;
+                connection.last_seen_ns = older(connection.last_seen_ns)?;
                 map.insert(key, connection, 0)?;
             }
         }
         let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
         let entries: Vec<(FragmentKey, Datagram)> = map.iter().collect::<std::result::Result<_, _>>()?;
         for (key, mut datagram) in entries {
-            datagram.judged_ns = old_enough(datagram.judged_ns)?;
+            datagram.judged_ns = older(datagram.judged_ns)?;
             map.insert(key, datagram, 0)?;
         }
         Ok(())

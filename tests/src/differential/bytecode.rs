@@ -23,67 +23,65 @@ use crate::kernel::{self, IFINDEX, Kernel, Received, clock_ns, key_bytes};
 const ZONES: u32 = 16;
 const RULES: u32 = 512;
 
-/// How often a scenario is run before it counts as one that differs: the kernel's clock does not stop while this
-/// process waits for a processor, and some waits end a second after an entry does.
-const TRIES: usize = 3;
+/// Longer than this between two waits, and it is not sure any more what has expired in the kernel: its clock goes on
+/// while this process waits for a processor. See [`Kernel::make_older`].
+const STALL: Duration = Duration::from_millis(400);
+/// How often a scenario is run again because of that, before it counts for nothing.
+const TRIES: usize = 10;
 
 /// Runs a scenario on both.
 pub fn compare(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Outcome {
-    let mut outcome = Outcome::Same(0);
     for _ in 0..TRIES {
-        outcome = once(scenario, kernel, received, exact);
-        if !matches!(outcome, Outcome::Differs(_)) {
-            break;
+        if let Some(outcome) = once(scenario, kernel, received, exact) {
+            return outcome;
         }
     }
-    outcome
+    Outcome::Same(0)
 }
 
-fn once(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Outcome {
+/// `None` if they differ and the machine was too slow to say who is right.
+fn once(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Option<Outcome> {
     let mut policies = match scenario.policies() {
         Ok(policies) => policies.into_iter(),
-        Err(why) => return Outcome::Invalid(why),
+        Err(why) => return Some(Outcome::Invalid(why)),
     };
-    let Some(first) = policies.next() else { return Outcome::Invalid("no rules".to_owned()) };
+    let first = policies.next()?;
     let mut twins = match Twins::new(kernel, received, first) {
         Ok(twins) => twins,
-        Err(error) => return Outcome::Invalid(format!("{error:#}")),
+        Err(error) => return Some(Outcome::Invalid(format!("{error:#}"))),
     };
-    let mut answers = Vec::new();
-    let differs = |step, answers, error: anyhow::Error, twins: Twins<'_>| {
-        let says = match twins.set_back_all() {
-            Ok(()) => format!("{error:#}"),
-            Err(also) => format!("{error:#}; then {also:#}"),
-        };
-        Outcome::Differs(Difference { step, says, answers })
-    };
-    for (number, step) in scenario.steps.iter().enumerate() {
-        let done = match step {
-            Step::Wait(seconds) => twins.wait(*seconds),
-            Step::Load(_) => match policies.next() {
-                Some(policy) => twins.load(policy),
-                None => Ok(()),
-            },
-            Step::Packet(crossing) if !twins.has(crossing.at) => {
-                return Outcome::Invalid(format!("\"{}\" has no device", crossing.at));
-            }
-            Step::Packet(crossing) if !twins.takes(crossing) => continue,
-            Step::Packet(crossing) => match twins.judge(crossing) {
-                Ok(judged) => {
-                    answers.push(answer_of(&judged));
-                    if exact { twins.compare_all() } else { Ok(()) }
-                }
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = done {
-            return differs(number, answers, error, twins);
+    // Before anything is counted. A load neither brings nor takes a place.
+    for step in &scenario.steps {
+        if let Step::Packet(Crossing { at, .. }) = step
+            && !twins.has(at)
+        {
+            return Some(Outcome::Invalid(format!("\"{at}\" has no device")));
         }
     }
-    match twins.compare_all() {
-        Ok(()) => Outcome::Same(answers.len() as u64),
-        Err(error) => differs(scenario.steps.len().saturating_sub(1), answers, error, twins),
+    let mut answers = Vec::new();
+    for (number, step) in scenario.steps.iter().enumerate() {
+        let mut done = match step {
+            Step::Wait(seconds) => twins.wait(*seconds),
+            Step::Load(_) => policies.next().map_or(Ok(()), |policy| twins.load(policy)),
+            Step::Packet(crossing) if !twins.takes(crossing) => Ok(()),
+            Step::Packet(crossing) => {
+                twins.judge(crossing).map(|judged| answers.push((number, answer_of(&judged))))
+            }
+        };
+        if exact || number + 1 == scenario.steps.len() {
+            done = done.and_then(|()| twins.compare_all());
+        }
+        if let Err(error) = done {
+            let stalled = twins.stalled();
+            let says = match twins.set_back_all() {
+                Ok(()) => format!("{error:#}"),
+                Err(also) => format!("{error:#}; then {also:#}"),
+            };
+            let difference = Difference { step: number, says, answers };
+            return if stalled { None } else { Some(Outcome::Differs(difference)) };
+        }
     }
+    Some(Outcome::Same(answers.len() as u64))
 }
 
 struct Twins<'k> {
@@ -101,6 +99,7 @@ struct Twins<'k> {
     reasons: BTreeMap<u32, u64>,
     rules: BTreeMap<u32, u64>,
     since: Instant,
+    has_stalled: bool,
     waited: u64,
     uptime: u64,
 }
@@ -120,6 +119,7 @@ impl<'k> Twins<'k> {
             reasons: BTreeMap::new(),
             rules: BTreeMap::new(),
             since: Instant::now(),
+            has_stalled: false,
             waited: 0,
             uptime: clock_ns() / NS_PER_S,
         };
@@ -170,23 +170,24 @@ impl<'k> Twins<'k> {
         Ok(())
     }
 
-    /// The kernel's entries stay a little younger than the host's, never by a second: so what ends by a wait ends on
-    /// both sides, or on none.
     fn wait(&mut self, seconds: u64) -> Result<()> {
-        const LESS: Duration = Duration::from_millis(40);
         if self.waited + seconds + 5 > self.uptime {
             // Entries cannot be made older than the machine.
             return Ok(());
         }
         self.waited += seconds;
         self.host.wait(seconds);
-        let age = Duration::from_secs(seconds).saturating_sub(self.since.elapsed() + LESS);
+        self.has_stalled = self.stalled();
         self.since = Instant::now();
-        self.kernel.make_older(age)?;
+        self.kernel.make_older(seconds)?;
         if self.host.bindings().iter().any(|binding| binding.adopt_until_ns > 0) {
             self.publish()?;
         }
         Ok(())
+    }
+
+    fn stalled(&self) -> bool {
+        self.has_stalled || self.since.elapsed() > STALL
     }
 
     fn has(&self, at: &str) -> bool {

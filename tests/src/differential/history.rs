@@ -12,6 +12,7 @@ use super::talk::{Side, Speaker, Speech, Talk, talk};
 use crate::packet::{self, Extension, Fragment, Network, Packet, flag};
 
 /// One event.
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are packets")]
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A packet crosses.

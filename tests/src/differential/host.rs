@@ -51,7 +51,7 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
                 let answer = oracle.judge(crossing.at, crossing.direction, said, crossing.frame.len());
                 let says = (!is_answer(&answer, &judged))
                     .then(|| format!("oracle {answer:?}, core {:?}", answer_of(&judged)));
-                answers.push(answer);
+                answers.push((number, answer));
                 says
             }
         };
@@ -65,17 +65,18 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
 }
 
 /// What the oracle says of each packet that somebody meant.
-pub(super) fn answers(scenario: &Scenario) -> Result<Vec<Answer>, String> {
+pub(super) fn answers(scenario: &Scenario) -> Result<Vec<(usize, Answer)>, String> {
     let mut policies = scenario.policies()?.into_iter();
     let mut oracle = Oracle::new(policies.next().ok_or("no rules")?);
     let mut answers = Vec::new();
-    for step in &scenario.steps {
+    for (number, step) in scenario.steps.iter().enumerate() {
         match step {
             Step::Wait(seconds) => oracle.wait(*seconds),
             Step::Load(_) => oracle.load(policies.next().ok_or("no rules")?),
             Step::Packet(crossing) => {
                 let said = crossing.what.as_ref().ok_or("bytes that nobody meant")?;
-                answers.push(oracle.judge(crossing.at, crossing.direction, said, crossing.frame.len()));
+                let bytes = crossing.frame.len();
+                answers.push((number, oracle.judge(crossing.at, crossing.direction, said, bytes)));
             }
         }
     }

@@ -68,8 +68,8 @@ pub struct Difference {
     pub step: usize,
     /// How.
     pub says: String,
-    /// What should have come of the packets up to there.
-    pub answers: Vec<Answer>,
+    /// What should have come of the packets up to there, by step.
+    pub answers: Vec<(usize, Answer)>,
 }
 
 /// Steps of a scenario at most: rules cost as much as hundreds of packets.
