@@ -59,7 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for (number, fault) in (1..).zip(&chosen) {
         let outcome = with_fault(fault, &tree, || cases(&place, &object))?;
         survivors += usize::from(outcome == Outcome::Survives);
-        println!("{number:2}  {:<60}  {:<28}  {}", fault.says, fault.place(), outcome.text());
+        println!("{number:2}  {:<64}  {:<36}  {}", fault.says, fault.place(), outcome.text());
     }
     if survivors > 0 {
         bail!("{survivors} of {} faults are caught by no case: write the cases", chosen.len());
