@@ -108,14 +108,12 @@ impl Kernel {
                 map.remove(&key)?;
             }
         }
-        // The programs count those that they add and remove themselves.
-        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
-        count.set(0, 0, 0)?;
         let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
         let keys: Vec<FragmentKey> = map.keys().collect::<std::result::Result<_, _>>()?;
         for key in keys {
             map.remove(&key)?;
         }
+        // The programs count those that they add and remove themselves.
         let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
         if count.get(&0, 0)? > 0 {
             count.set(0, 0, 0)?;
