@@ -74,7 +74,7 @@ fn publish(kernel: &mut Kernel) -> Result<u32> {
         binding.ifindex = IFINDEX;
     }
     let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
-    kernel.publish(&compiled.lines)?;
+    kernel.publish(&compiled.patch)?;
     let zone = compiled.zones.iter().find(|(_, name, _)| name == rules::INTERFACE);
     Ok(zone.context("the interface has no zone")?.0)
 }
