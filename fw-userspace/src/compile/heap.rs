@@ -6,7 +6,7 @@ use fw_common::layout::{Interface, Line, Link, Root, RowRef, Rule};
 
 use super::tree::Interval;
 
-/// Lines that a generation may take: 1 GiB.
+/// Lines that a generation may take, whoever asks for more: 1 GiB.
 const MAX_LINES: usize = 1 << 24;
 
 /// What is being built does not fit the policy array.
@@ -20,16 +20,24 @@ pub(super) struct Heap {
     rows: HashMap<[u32; 4], RowRef>,
     open_line: Option<(u32, u32)>,
     tables: HashMap<Vec<u32>, u32>,
+    max_lines: usize,
 }
 
 impl Heap {
+    #[cfg(test)]
     pub(super) fn new() -> Self {
+        Self::within(MAX_LINES)
+    }
+
+    /// At most `max_lines` lines.
+    pub(super) fn within(max_lines: usize) -> Self {
         Self {
             lines: vec![Line::default()],
             chunk_trees: HashMap::new(),
             rows: HashMap::new(),
             open_line: None,
             tables: HashMap::new(),
+            max_lines: max_lines.min(MAX_LINES),
         }
     }
 
@@ -39,7 +47,7 @@ impl Heap {
     }
 
     pub(super) fn push(&mut self, line: Line) -> Result<u32, Full> {
-        if self.lines.len() >= MAX_LINES {
+        if self.lines.len() >= self.max_lines {
             return Err(Full);
         }
         let number = self.next_line();

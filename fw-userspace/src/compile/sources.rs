@@ -24,7 +24,8 @@ pub(super) enum Named {
 pub(super) struct Sources {
     named: HashMap<Named, SetId>,
     ranges: [Vec<Range>; 2],
-    uses: Vec<(IpNet, EntryId)>,
+    /// CIDRs, each with an entry that names it.
+    uses: [Vec<Range>; 2],
     next: SetId,
 }
 
@@ -37,47 +38,50 @@ impl Sources {
         if let Some(set) = self.named.get(&name) {
             return *set;
         }
-        let set = self.next;
-        self.next += 1;
+        let set = self.new_set();
         self.named.insert(name, set);
-        for net in nets() {
-            self.put(&net, set);
-        }
+        put(&mut self.ranges, nets(), set);
         set
     }
 
     /// An entry names these CIDRs.
     pub(super) fn of_entry(&mut self, entry: EntryId, nets: impl IntoIterator<Item = IpNet>) {
-        self.uses.extend(nets.into_iter().map(|net| (net, entry)));
+        put(&mut self.uses, nets, entry);
     }
 
     /// Tells every entry its sets; the CIDRs of both families with the sets that they make up.
     pub(super) fn finish(mut self, entries: &mut [Entry]) -> [Vec<Range>; 2] {
-        let mut uses = std::mem::take(&mut self.uses);
-        uses.sort_unstable();
-        uses.dedup();
         let mut sets: HashMap<Vec<EntryId>, SetId> = HashMap::new();
-        for same in uses.chunk_by(|a, b| a.0 == b.0) {
-            let users: Vec<EntryId> = same.iter().map(|(_, entry)| *entry).collect();
-            let set = match sets.get(&users) {
-                Some(set) => *set,
-                None => {
-                    let set = self.next;
-                    self.next += 1;
-                    for entry in &users {
-                        entries[*entry as usize].sets.push(set);
+        for (family, mut uses) in std::mem::take(&mut self.uses).into_iter().enumerate() {
+            Range::sort(&mut uses);
+            for same in uses.chunk_by(Range::same_net) {
+                let users: Vec<EntryId> = same.iter().map(|range| range.of).collect();
+                let set = match sets.get(&users) {
+                    Some(set) => *set,
+                    None => {
+                        let set = self.new_set();
+                        for entry in &users {
+                            entries[*entry as usize].sets.push(set);
+                        }
+                        sets.insert(users, set);
+                        set
                     }
-                    sets.insert(users, set);
-                    set
-                }
-            };
-            self.put(&same[0].0, set);
+                };
+                self.ranges[family].push(Range { of: set, ..same[0] });
+            }
         }
         self.ranges
     }
 
-    fn put(&mut self, net: &IpNet, set: SetId) {
-        let (family, range) = Range::of(net, set);
-        self.ranges[family].push(range);
+    fn new_set(&mut self) -> SetId {
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+fn put(ranges: &mut [Vec<Range>; 2], nets: impl IntoIterator<Item = IpNet>, of: u32) {
+    for net in nets {
+        let (family, range) = Range::new(&net, of);
+        ranges[family].push(range);
     }
 }
