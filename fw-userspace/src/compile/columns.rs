@@ -39,11 +39,72 @@ impl Piece {
     }
 }
 
-/// The pieces of a column with these entries.
-pub(super) fn flatten(mut spans: Vec<Span>) -> Vec<Piece> {
+/// Place of a column in its [`Columns`].
+pub(super) type ColumnId = u32;
+
+/// Columns, one behind the other.
+pub(super) struct Columns {
+    pieces: Vec<Piece>,
+    ends: Vec<usize>,
+    scratch: Vec<Piece>,
+}
+
+impl Columns {
+    /// The column in which nothing matches.
+    pub(super) const NOTHING: ColumnId = 0;
+
+    pub(super) fn new() -> Self {
+        Self { pieces: vec![Piece::NOTHING], ends: vec![1], scratch: Vec::new() }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many pieces all of them have.
+    pub(super) fn pieces(&self) -> u64 {
+        self.pieces.len() as u64
+    }
+
+    pub(super) fn get(&self, column: ColumnId) -> &[Piece] {
+        let start = if column == 0 { 0 } else { self.ends[column as usize - 1] };
+        &self.pieces[start..self.ends[column as usize]]
+    }
+
+    /// A column with these entries.
+    pub(super) fn add(&mut self, spans: &mut [Span]) -> ColumnId {
+        flatten(spans, &mut self.pieces);
+        self.end()
+    }
+
+    /// The column of addresses that both are said of.
+    pub(super) fn over(&mut self, below: ColumnId, above: ColumnId) -> ColumnId {
+        match (below, above) {
+            (_, Self::NOTHING) => below,
+            (Self::NOTHING, _) => above,
+            _ => {
+                let mut pieces = std::mem::take(&mut self.scratch);
+                pieces.clear();
+                let changes = overlay(self.get(below), self.get(above), &mut pieces);
+                self.pieces.extend_from_slice(&pieces);
+                self.scratch = pieces;
+                if changes { self.end() } else { below }
+            }
+        }
+    }
+
+    fn end(&mut self) -> ColumnId {
+        self.ends.push(self.pieces.len());
+        (self.ends.len() - 1) as ColumnId
+    }
+}
+
+/// Appends the pieces of a column with these entries.
+fn flatten(spans: &mut [Span], pieces: &mut Vec<Piece>) {
     spans.sort_unstable_by_key(|span| (span.from, span.place));
     let mut borders: Vec<u16> = vec![0];
-    for span in &spans {
+    for span in spans.iter() {
         borders.push(span.from);
         borders.extend(span.to.checked_add(1));
     }
@@ -52,7 +113,7 @@ pub(super) fn flatten(mut spans: Vec<Span>) -> Vec<Piece> {
     let mut starting = spans.iter().peekable();
     let mut covering: BinaryHeap<Reverse<(u32, u16)>> = BinaryHeap::new();
     let mut open_until: Option<u16> = None;
-    let mut pieces = Vec::with_capacity(borders.len());
+    let start = pieces.len();
     for border in borders {
         while let Some(span) = starting.next_if(|span| span.from <= border) {
             covering.push(Reverse((span.place, span.to)));
@@ -65,43 +126,43 @@ pub(super) fn flatten(mut spans: Vec<Span>) -> Vec<Piece> {
         }
         let is_open = open_until.is_some_and(|to| to >= border);
         let place = covering.peek().map_or(Piece::NO_PLACE, |Reverse((place, _))| *place);
-        push(&mut pieces, Piece { from: border, is_open, place });
+        push(pieces, start, Piece { from: border, is_open, place });
     }
-    pieces
 }
 
-/// The pieces of a column whose addresses lie in the sets of both; `None` if that is `below` again.
-pub(super) fn overlay(below: &[Piece], above: &[Piece]) -> Option<Vec<Piece>> {
+/// The pieces of a column whose addresses lie in the sets of both, in an empty list; false if that is `below` again.
+fn overlay(below: &[Piece], above: &[Piece], pieces: &mut Vec<Piece>) -> bool {
     // Most sets say something about few keys: nothing else is looked at.
-    let first = above.iter().position(|piece| piece.place != Piece::NO_PLACE)?;
-    let last = above.iter().rposition(|piece| piece.place != Piece::NO_PLACE)?;
+    let says = |piece: &Piece| piece.place != Piece::NO_PLACE;
+    let (Some(first), Some(last)) = (above.iter().position(says), above.iter().rposition(says)) else {
+        return false;
+    };
     let start = above[first].from;
     let end = above.get(last + 1).map(|piece| piece.from);
     let from = below.partition_point(|piece| piece.from <= start) - 1;
     let to = end.map_or(below.len(), |end| below.partition_point(|piece| piece.from < end));
     let (inside, above) = (&below[from..to], &above[first..=last]);
     if merged(inside, above, start).all(|(piece, old)| piece.says_as(old)) {
-        return None;
+        return false;
     }
-    let mut pieces = Vec::with_capacity(below.len() + 2 * above.len());
     pieces.extend_from_slice(&below[..from]);
     if below[from].from < start {
         pieces.push(below[from]);
     }
     for (piece, _) in merged(inside, above, start) {
-        push(&mut pieces, piece);
+        push(pieces, 0, piece);
     }
     // What was cut at the end goes on behind it.
-    if let (Some(end), Some(cut)) = (end, below[..to].last()) {
+    if let (Some(end), Some(cut)) = (end, inside.last()) {
         if below.get(to).is_none_or(|next| next.from > end) {
-            push(&mut pieces, Piece { from: end, ..*cut });
+            push(pieces, 0, Piece { from: end, ..*cut });
         }
         if let Some((next, rest)) = below[to..].split_first() {
-            push(&mut pieces, *next);
+            push(pieces, 0, *next);
             pieces.extend_from_slice(rest);
         }
     }
-    Some(pieces)
+    true
 }
 
 /// Both from `start` on, where `above` begins and `below` has begun: what they say together, and what `below` says.
@@ -123,9 +184,9 @@ fn merged(below: &[Piece], above: &[Piece], start: u16) -> impl Iterator<Item = 
     })
 }
 
-/// Appends a piece; one that says what the one before it says is not needed.
-fn push(pieces: &mut Vec<Piece>, piece: Piece) {
-    if pieces.last().is_none_or(|last| !last.says_as(piece)) {
+/// Appends a piece to a column that begins at `start`; one that says what the one before it says is not needed.
+fn push(pieces: &mut Vec<Piece>, start: usize, piece: Piece) {
+    if pieces.len() == start || pieces.last().is_none_or(|last| !last.says_as(piece)) {
         pieces.push(piece);
     }
 }
@@ -163,15 +224,18 @@ mod tests {
         for _ in 0..2_000 {
             let layers = [spans(&mut random, 0..5), spans(&mut random, 2..9), spans(&mut random, 0..3)];
             let all: Vec<Span> = layers.iter().flatten().copied().collect();
-            let mut column = vec![Piece::NOTHING];
+            let mut columns = Columns::new();
+            let mut column = Columns::NOTHING;
             for layer in &layers {
-                let layer = flatten(layer.clone());
-                if let Some(pieces) = overlay(&column, &layer) {
-                    assert_ne!(pieces, column);
-                    column = pieces;
-                }
+                let before = columns.get(column).to_vec();
+                let layer = if layer.is_empty() { Columns::NOTHING } else { columns.add(&mut layer.clone()) };
+                let combined = columns.over(column, layer);
+                assert_eq!(combined == column, columns.get(combined) == before);
+                column = combined;
             }
-            assert_eq!(column, flatten(all.clone()));
+            let at_once = columns.add(&mut all.clone());
+            let column = columns.get(column);
+            assert_eq!(column, columns.get(at_once));
             for key in (0..64).chain([0xfffe, 0xffff]) {
                 let matching = || all.iter().filter(|span| span.from <= key && key <= span.to);
                 let place = matching().map(|span| span.place).min().unwrap_or(Piece::NO_PLACE);

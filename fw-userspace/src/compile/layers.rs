@@ -2,7 +2,8 @@
 
 use super::book::List;
 use super::classes::SetId;
-use super::entry::{Entry, EntryId};
+use super::entry::EntryId;
+use super::sources::EntrySets;
 
 /// Place of a set's layer in its [`Layers`].
 pub(super) type LayerId = u32;
@@ -18,10 +19,10 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    pub(super) fn of(entries: &[Entry], list: &List) -> Self {
+    pub(super) fn of(sets: &EntrySets, list: &List) -> Self {
         let mut places: Vec<(SetId, u32)> = Vec::with_capacity(list.entries.len());
         for (place, entry) in (0..).zip(&list.entries) {
-            places.extend(entries[*entry as usize].sets.iter().map(|set| (*set, place)));
+            places.extend(sets.of(*entry).iter().map(|set| (*set, place)));
         }
         places.sort_unstable();
         places.dedup();

@@ -207,7 +207,7 @@ pub fn compile_within(
         let zone = zones.get(&binding.carries).copied().unwrap_or(0);
         devices.push(Device::new(policy, binding, zone, &mut book)?);
     }
-    let (entries, lists, [ipv4, ipv6]) = book.finish();
+    let (entries, sets, lists, [ipv4, ipv6]) = book.finish();
     let classes = [Classes::new(ipv4, 32), Classes::new(ipv6, 128)];
 
     let limits = Limits::new(bounds, &rules.infos);
@@ -215,7 +215,7 @@ pub fn compile_within(
     let mut heap = Heap::within(limits.lines());
     let ipv4 = classes[0].tree(&mut heap).map_err(|Full| limits.too_many_addresses("IPv4", &heap))?;
     let ipv6 = classes[1].tree(&mut heap).map_err(|Full| limits.too_many_addresses("IPv6", &heap))?;
-    let mut tables = Tables::new(&entries, &classes, bounds.max_memory);
+    let mut tables = Tables::new(&entries, &sets, &classes, bounds.max_memory);
     let mut known: HashMap<(ListId, usize), u32> = HashMap::new();
     let mut places = Vec::with_capacity(devices.len());
     for device in &devices {

@@ -9,10 +9,11 @@ use fw_common::layout::{Column, Line, Link, RowRef, Rule};
 
 use super::book::List;
 use super::classes::Classes;
-use super::columns::{Piece, Span, flatten, overlay};
+use super::columns::{ColumnId, Columns, Piece, Span};
 use super::entry::{Entry, EntryId, ListKind, keys};
 use super::heap::{Full, Heap, rule_link};
 use super::layers::{LayerId, Layers};
+use super::sources::EntrySets;
 use super::tree::{Step, push_step, tree};
 
 const COLUMNS: [Column; 4] = [Column::Tcp, Column::Udp, Column::Icmp, Column::Other];
@@ -20,14 +21,13 @@ const COLUMNS: [Column; 4] = [Column::Tcp, Column::Udp, Column::Icmp, Column::Ot
 /// Pieces that are looked at for all tables together: some seconds.
 const MAX_WORK: u64 = 1 << 30;
 
-/// Place of a column in [`Rows`]; 0 is the one in which nothing matches.
-type ColumnId = u32;
 /// Place of a row in [`Rows`]; 0 is the one in which nothing matches.
 type RowId = u32;
 
 /// Builds row tables; equal columns, rows and tables are one.
 pub(super) struct Tables<'a> {
     entries: &'a [Entry],
+    sets: &'a EntrySets,
     classes: &'a [Classes; 2],
     max_bytes: u64,
     work: u64,
@@ -45,14 +45,19 @@ pub(super) struct Blowup {
 
 impl<'a> Tables<'a> {
     /// `max_bytes` is what a table may take while it is being built.
-    pub(super) fn new(entries: &'a [Entry], classes: &'a [Classes; 2], max_bytes: u64) -> Self {
-        Self { entries, classes, max_bytes, work: 0 }
+    pub(super) fn new(
+        entries: &'a [Entry],
+        sets: &'a EntrySets,
+        classes: &'a [Classes; 2],
+        max_bytes: u64,
+    ) -> Self {
+        Self { entries, sets, classes, max_bytes, work: 0 }
     }
 
     /// The table of a list for a family, 0 for IPv4, 1 for IPv6.
     pub(super) fn table(&mut self, heap: &mut Heap, list: &List, family: usize) -> Result<u32, Blowup> {
         let classes = &self.classes[family];
-        let layers = Layers::of(self.entries, list);
+        let layers = Layers::of(self.sets, list);
         let mut rows = Rows::new(self, list, &layers, family);
         let before = heap_bytes(heap);
         let blowup = |rows: &Rows<'_>, heap: &Heap, done: usize, of: usize| {
@@ -96,15 +101,17 @@ struct Rows<'l> {
     layers: &'l Layers,
     family: usize,
     rows: Vec<[ColumnId; 4]>,
-    columns: Vec<Vec<Piece>>,
+    columns: Columns,
     of_layer: Vec<Option<RowId>>,
     combined: HashMap<(RowId, RowId), RowId>,
-    pieces: u64,
     max_pieces: u64,
     work: u64,
     /// Where columns and rows lie, once written.
     links: Vec<Option<Link>>,
     written: Vec<Option<(u32, u32)>>,
+    /// Of the column at hand.
+    spans: Vec<Span>,
+    steps: Vec<Step>,
 }
 
 impl<'l> Rows<'l> {
@@ -115,19 +122,20 @@ impl<'l> Rows<'l> {
             layers,
             family,
             rows: vec![[0; 4]],
-            columns: vec![vec![Piece::NOTHING]],
+            columns: Columns::new(),
             of_layer: vec![None; layers.len()],
             combined: HashMap::new(),
-            pieces: 0,
             max_pieces: tables.max_bytes / size_of::<Piece>() as u64,
             work: tables.work,
             links: Vec::new(),
             written: Vec::new(),
+            spans: Vec::new(),
+            steps: Vec::new(),
         }
     }
 
     fn bytes(&self) -> u64 {
-        self.pieces * size_of::<Piece>() as u64
+        self.columns.pieces() * size_of::<Piece>() as u64
     }
 
     /// The row of addresses that `below` matches and that lie in the set of a layer too.
@@ -141,26 +149,14 @@ impl<'l> Rows<'l> {
         }
         let mut columns = self.rows[below as usize];
         for (below, above) in columns.iter_mut().zip(self.rows[above as usize]) {
-            *below = self.combine(*below, above)?;
+            let before = self.columns.pieces();
+            *below = self.columns.over(*below, above);
+            let looked_at = self.columns.get(above).len() as u64;
+            self.spend(self.columns.pieces() - before + looked_at)?;
         }
         let row = if columns == self.rows[below as usize] { below } else { self.add_row(columns) };
         self.combined.insert((below, above), row);
         Ok(row)
-    }
-
-    fn combine(&mut self, below: ColumnId, above: ColumnId) -> Result<ColumnId, Full> {
-        match (below, above) {
-            (_, 0) => Ok(below),
-            (0, _) => Ok(above),
-            _ => {
-                let [one, other] = [below, above].map(|column| self.columns[column as usize].as_slice());
-                self.work += other.len() as u64;
-                match overlay(one, other) {
-                    Some(pieces) => self.add_column(pieces),
-                    None => Ok(below),
-                }
-            }
-        }
     }
 
     /// The row of addresses in the set of a layer alone.
@@ -171,14 +167,16 @@ impl<'l> Rows<'l> {
         let is_acl = matches!(self.list.kind, ListKind::Acl { .. });
         let mut columns = [0; 4];
         for (id, column) in columns.iter_mut().zip(COLUMNS) {
-            let spans = self.layers.places(layer).filter_map(|place| {
+            self.spans.clear();
+            for place in self.layers.places(layer) {
                 let entry = &self.entries[self.list.entries[place as usize] as usize];
-                let (from, to) = keys(entry.traffic, self.family, column, is_acl)?;
-                Some(Span { from, to, place, is_open: entry.is_open[self.family] })
-            });
-            let spans: Vec<Span> = spans.collect();
-            if !spans.is_empty() {
-                *id = self.add_column(flatten(spans))?;
+                if let Some((from, to)) = keys(entry.traffic, self.family, column, is_acl) {
+                    self.spans.push(Span { from, to, place, is_open: entry.is_open[self.family] });
+                }
+            }
+            if !self.spans.is_empty() {
+                *id = self.columns.add(&mut self.spans);
+                self.spend(self.columns.get(*id).len() as u64)?;
             }
         }
         let row = self.add_row(columns);
@@ -191,14 +189,9 @@ impl<'l> Rows<'l> {
         (self.rows.len() - 1) as RowId
     }
 
-    fn add_column(&mut self, pieces: Vec<Piece>) -> Result<ColumnId, Full> {
-        self.pieces += pieces.len() as u64;
-        self.work += pieces.len() as u64;
-        if self.pieces > self.max_pieces || self.work > MAX_WORK {
-            return Err(Full);
-        }
-        self.columns.push(pieces);
-        Ok((self.columns.len() - 1) as ColumnId)
+    fn spend(&mut self, work: u64) -> Result<(), Full> {
+        self.work += work;
+        if self.columns.pieces() > self.max_pieces || self.work > MAX_WORK { Err(Full) } else { Ok(()) }
     }
 
     /// Where a row lies; it is written the first time.
@@ -222,12 +215,15 @@ impl<'l> Rows<'l> {
             return Ok(link);
         }
         let untracks = self.list.responses.allowed(column, self.family);
-        let mut steps: Vec<Step> = Vec::with_capacity(self.columns[id as usize].len());
-        for piece in &self.columns[id as usize] {
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.clear();
+        for piece in self.columns.get(id) {
             let link = rule_link(self.rule(*piece, untracks));
             push_step(&mut steps, u128::from(piece.from), link.payload());
         }
-        let link = tree(heap, &steps, 16)?;
+        let link = tree(heap, &steps, 16);
+        self.steps = steps;
+        let link = link?;
         self.links[id as usize] = Some(link);
         Ok(link)
     }
