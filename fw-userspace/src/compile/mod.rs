@@ -55,7 +55,7 @@ pub(crate) use binding::attached;
 pub use binding::{Binding, Carries, pretend_bindings};
 pub use bounds::{Bounds, DEFAULT_MAX_MEMORY};
 pub use numbering::Numbering;
-pub use tracking::open_rules_narrowed;
+pub use tracking::{OpenRules, open_rules_narrowed};
 
 /// Which layer a rule belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

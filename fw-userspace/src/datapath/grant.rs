@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
-use super::current::{Current, policy_of};
+use super::current::Current;
 use super::place::{attach_missing, detach_left};
 use super::plan::{self, Adoption, Devices, Plan};
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
-use super::state::State;
+use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::{LoadOptions, devices, inspect, install};
-use crate::compile::{self, Compiled, Numbering};
+use crate::compile::{self, Compiled, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -28,6 +28,7 @@ pub(super) struct Wish<'a> {
 struct Ready {
     plan: Plan,
     compiled: Compiled,
+    open_rules: OpenRules,
     generation: u32,
     compile_ms: f64,
     adopt_s: u64,
@@ -41,10 +42,8 @@ impl Wish<'_> {
         let devices = devices::list()?;
         let adopt_s = u64::from(self.policy.settings.adopt_seconds);
         let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
-        let narrowed = match current {
-            Some(current) => compile::open_rules_narrowed(&policy_of(&current.state)?, self.policy),
-            None => false,
-        };
+        let open_rules = OpenRules::of(self.policy);
+        let narrowed = current.is_some_and(|current| current.state.open_rules.narrowed_by(&open_rules));
         let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
         let plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
         if self.options.require_devices && !plan.pending.is_empty() {
@@ -54,7 +53,8 @@ impl Wish<'_> {
                  or load without that option"
             )));
         }
-        let numbering = current.map_or_else(Numbering::default, |current| current.numbering.clone());
+        let numbering =
+            current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
         let compiling = Instant::now();
         let compiled = compile::compile(self.policy, &plan.bindings, numbering, generation)
@@ -62,7 +62,7 @@ impl Wish<'_> {
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
-        Ok(Ready { plan, compiled, generation, compile_ms, adopt_s, start })
+        Ok(Ready { plan, compiled, open_rules, generation, compile_ms, adopt_s, start })
     }
 
     /// What would happen, without making it happen.
@@ -105,7 +105,10 @@ impl Wish<'_> {
                 array.capacity()
             )));
         };
-        install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        // New counters are zero.
+        if current.is_some() {
+            install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        }
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
         let published = self.publish(store, &mut array, &mut ready, base, confirmed);
@@ -148,7 +151,7 @@ impl Wish<'_> {
             *first = root.to_line();
         }
         array.write(base, &ready.compiled.lines);
-        store.write_state(&self.state(ready))?;
+        store.write_state(&self.state(ready), &NumberedRules::of(&ready.compiled), self.source)?;
         array.publish(base)
     }
 
@@ -156,18 +159,17 @@ impl Wish<'_> {
         State {
             generation: ready.generation,
             loaded_at: epoch_s(),
-            source: String::from_utf8_lossy(self.source).into_owned(),
             bindings: ready.plan.bindings.clone(),
             hooks: ready.plan.hooks.clone(),
             pending: ready.plan.pending.clone(),
-            rules: ready.compiled.rules.clone(),
+            rules: ready.compiled.rules.len(),
+            open_rules: ready.open_rules.clone(),
             zones: ready
                 .compiled
                 .zones
                 .iter()
                 .map(|(zone, name, kind)| (*zone, name.clone(), (*kind).to_owned()))
                 .collect(),
-            numbering: ready.compiled.numbering.clone(),
             given: self.said.given.clone(),
             taken: self.said.taken.clone(),
             netns: inspect::netns(),
