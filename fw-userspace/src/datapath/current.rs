@@ -71,7 +71,7 @@ impl Current {
 
     /// The live generation's, whether in force or not: numbers that were given out stay given out.
     pub(super) fn numbering(&self, store: &Store) -> Result<Numbering> {
-        Ok(store.read_rules(self.live.root.generation)?.numbering)
+        store.read_numbering(self.live.root.generation)
     }
 
     pub(super) fn array(&self, store: &Store) -> Result<PolicyArray> {

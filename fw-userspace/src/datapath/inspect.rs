@@ -97,7 +97,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
     }
     let counters = install::counters(&store.maps().join("RULES"))?;
     let mut rules = Vec::new();
-    for rule in store.read_rules(state.generation)?.rules() {
+    for rule in store.read_rules(state.generation)? {
         let total = sum(&counters, rule.slot)?;
         rules.push(RuleStats {
             kind: match rule.kind {

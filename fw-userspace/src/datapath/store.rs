@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::blob;
 use super::state::{Hook, NumberedRules, State};
+use crate::compile::{Numbering, RuleInfo};
 use crate::error::{Error, Result};
 
 /// Changes whenever a later fwctl could misread what an earlier one pinned.
@@ -150,9 +151,14 @@ impl Store {
         decoded(&path).map(Some)
     }
 
-    /// The rules of a generation that is kept.
-    pub(super) fn read_rules(&self, generation: u32) -> Result<NumberedRules> {
-        decoded(&self.kept(RULES, generation))
+    /// The rules of a generation that is kept, in the order of the file.
+    pub fn read_rules(&self, generation: u32) -> Result<Vec<RuleInfo>> {
+        decoded::<NumberedRules>(&self.kept(RULES, generation)).map(|rules| rules.rules())
+    }
+
+    /// The numbers that a generation that is kept has given out.
+    pub(super) fn read_numbering(&self, generation: u32) -> Result<Numbering> {
+        decoded::<NumberedRules>(&self.kept(RULES, generation)).map(|rules| rules.numbering)
     }
 
     /// The rules file of a generation that is kept, byte for byte.
