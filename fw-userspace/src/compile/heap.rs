@@ -87,7 +87,7 @@ impl Patch {
 
 impl<'a> Heap<'a> {
     /// Beside what an array holds, in at most so many lines.
-    pub(super) fn beside(held: &'a Held<'_>, limit: u32) -> Self {
+    pub(super) fn beside(held: &'a Held<'_>, limit: usize) -> Self {
         let mut heap = Self {
             held: held.lines,
             free: held.free(MAX_LINES),
@@ -97,7 +97,7 @@ impl<'a> Heap<'a> {
             open: None,
             shared: 0,
             held_ranges: held.ranges.iter().map(|(_, link)| link.payload() >> 2).collect(),
-            limit: limit.min(MAX_LINES),
+            limit: u32::try_from(limit).map_or(MAX_LINES, |limit| limit.min(MAX_LINES)),
         };
         for piece in &held.pieces {
             let hash = hash(&held.lines[piece.start as usize..piece.end as usize]);
@@ -107,6 +107,11 @@ impl<'a> Heap<'a> {
             heap.ranges.entry(*words).or_insert(*link);
         }
         heap
+    }
+
+    /// Lines that the generation takes so far.
+    pub(super) fn taken(&self) -> u32 {
+        self.written.len() as u32 + self.shared
     }
 
     /// Lines side by side, the first one's number: those that are there already, if there are any like them.
@@ -165,7 +170,7 @@ impl<'a> Heap<'a> {
     /// What there is to write. The root's line is never shared: each generation has its own.
     pub(super) fn finish(mut self, root: Root) -> Result<Patch, Full> {
         let number = self.put(&[Line::default()])?;
-        let held = self.written.len() as u32 + self.shared;
+        let held = self.taken();
         if let Some((_, line)) = self.written.last_mut() {
             *line = Root { lines: held, ..root }.to_line();
         }
@@ -178,7 +183,7 @@ impl<'a> Heap<'a> {
         let count = lines.len() as u32;
         let place = self.free.iter().position(|free| free.end - free.start >= count).ok_or(Full)?;
         let first = self.free[place].start;
-        if self.written.len() + lines.len() + self.shared as usize > self.limit as usize {
+        if self.taken().saturating_add(count) > self.limit {
             return Err(Full);
         }
         self.free[place].start += count;

@@ -21,8 +21,6 @@ pub(super) struct Current {
     pub(super) state: State,
     /// Hooks of every generation that is kept: the live one and the one before.
     pub(super) hooks: Vec<Hook>,
-    /// The live generation's, whether in force or not: numbers that were given out stay given out.
-    pub(super) numbering: Numbering,
 }
 
 impl Current {
@@ -61,16 +59,20 @@ impl Current {
                 hooks.push(hook.clone());
             }
         }
-        let numbering = live_state.numbering.clone();
         let in_force = array.in_force(monotonic_ns()).unwrap_or(live);
         let state = if in_force == live { live_state } else { read(in_force)? };
-        Ok(Some(Self { live, state, hooks, numbering }))
+        Ok(Some(Self { live, state, hooks }))
     }
 
     pub(super) fn need(store: &Store) -> Result<Self> {
         Self::read(store)?.ok_or_else(|| {
             Error::system("a load was cut off before it took effect; load again, or `fwctl unload --force`")
         })
+    }
+
+    /// The live generation's, whether in force or not: numbers that were given out stay given out.
+    pub(super) fn numbering(&self, store: &Store) -> Result<Numbering> {
+        store.read_numbering(self.live.root.generation)
     }
 
     /// The last generation that needs no confirmation: what the next one falls back to.
@@ -83,9 +85,9 @@ impl Current {
     }
 }
 
-/// The checked rules of what is loaded.
-pub(super) fn policy_of(state: &State) -> Result<Policy> {
-    document::read(state.source.as_bytes()).policy.ok_or_else(|| {
+/// The checked rules of a file that was loaded.
+pub(super) fn policy_of(source: &[u8]) -> Result<Policy> {
+    document::read(source).policy.ok_or_else(|| {
         Error::system(
             "the rules in force were loaded by another version and cannot be read by this one; load again",
         )

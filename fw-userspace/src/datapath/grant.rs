@@ -5,15 +5,15 @@ use std::time::Instant;
 use fw_common::layout::Root;
 
 use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
-use super::current::{Current, policy_of};
+use super::current::Current;
 use super::place::{attach_missing, detach_left};
 use super::plan::{self, Adoption, Devices, Plan};
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
-use super::state::State;
+use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::{LoadOptions, devices, inspect, install};
-use crate::compile::{self, Compiled, Held, Numbering};
+use crate::compile::{self, Bounds, Compiled, Held, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -30,6 +30,7 @@ pub(super) struct Wish<'a> {
 struct Ready {
     plan: Plan,
     compiled: Compiled,
+    open_rules: OpenRules,
     generation: u32,
     /// What the kernel goes back to.
     confirmed: Option<Extent>,
@@ -45,10 +46,8 @@ impl Wish<'_> {
         let devices = devices::list()?;
         let adopt_s = u64::from(self.policy.settings.adopt_seconds);
         let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
-        let narrowed = match current {
-            Some(current) => compile::open_rules_narrowed(&policy_of(&current.state)?, self.policy),
-            None => false,
-        };
+        let open_rules = OpenRules::of(self.policy);
+        let narrowed = current.is_some_and(|current| current.state.open_rules.narrowed_by(&open_rules));
         let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
         let plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
         if self.options.require_devices && !plan.pending.is_empty() {
@@ -58,7 +57,8 @@ impl Wish<'_> {
                  or load without that option"
             )));
         }
-        let numbering = current.map_or_else(Numbering::default, |current| current.numbering.clone());
+        let numbering =
+            current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
         let compiling = Instant::now();
         // What is in force, and what the kernel may go back to, is shared and stays as it is.
@@ -77,12 +77,13 @@ impl Wish<'_> {
         };
         let previous = confirmed.map_or(0, |extent| extent.base);
         let root = Root { generation, previous, ..Root::default() };
-        let compiled = compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root)
-            .map_err(|error| Error::input(error.to_string()))?;
+        let compiled =
+            compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &Bounds::default())
+                .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
-        Ok(Ready { plan, compiled, generation, confirmed, compile_ms, adopt_s, start })
+        Ok(Ready { plan, compiled, open_rules, generation, confirmed, compile_ms, adopt_s, start })
     }
 
     /// What would happen, without making it happen.
@@ -115,7 +116,10 @@ impl Wish<'_> {
             ));
         }
         let mut array = store.policy_array()?;
-        install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        // New counters are zero.
+        if current.is_some() {
+            install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        }
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
         let published = self.publish(store, &mut array, &mut ready);
@@ -151,7 +155,7 @@ impl Wish<'_> {
         }
         array.settle();
         array.write(&patch.lines);
-        store.write_state(&self.state(ready))?;
+        store.write_state(&self.state(ready), &NumberedRules::of(&ready.compiled), self.source)?;
         array.publish(ready.compiled.patch.root);
         Ok(())
     }
@@ -160,18 +164,17 @@ impl Wish<'_> {
         State {
             generation: ready.generation,
             loaded_at: epoch_s(),
-            source: String::from_utf8_lossy(self.source).into_owned(),
             bindings: ready.plan.bindings.clone(),
             hooks: ready.plan.hooks.clone(),
             pending: ready.plan.pending.clone(),
-            rules: ready.compiled.rules.clone(),
+            rules: ready.compiled.rules.len(),
+            open_rules: ready.open_rules.clone(),
             zones: ready
                 .compiled
                 .zones
                 .iter()
                 .map(|(zone, name, kind)| (*zone, name.clone(), (*kind).to_owned()))
                 .collect(),
-            numbering: ready.compiled.numbering.clone(),
             given: self.said.given.clone(),
             taken: self.said.taken.clone(),
             netns: inspect::netns(),

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use aya::maps::{MapData, MapInfo, PerCpuArray, PerCpuValues};
-use aya::util::nr_cpus;
+use aya::maps::{MapData, MapInfo, PerCpuArray};
 use fw_common::verdict::Counter;
 
 use super::current::Current;
@@ -13,7 +12,7 @@ use super::policy_array::{PolicyArray, map_error, open_map};
 use super::programs::{self, MAPS, POLICY, Sizes};
 use super::state::Hook;
 use super::store::Store;
-use super::{devices, hooks};
+use super::{batch, devices, hooks};
 use crate::error::{Error, Result};
 
 /// Makes sure that the pinned maps hold `need` and that the pinned programs are of this build. Programs that run are
@@ -125,27 +124,15 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
 }
 
 fn copy_counters(old: &std::path::Path, new: &std::path::Path) -> Result<()> {
-    let old = counters(old)?;
-    let mut new = counters(new)?;
-    for index in 0..old.len() {
-        let values = old.get(&index, 0).map_err(|error| map_error("RULES", &error))?;
-        if values.iter().any(|value| value.packets != 0) {
-            new.set(index, values, 0).map_err(|error| map_error("RULES", &error))?;
-        }
-    }
-    Ok(())
+    let copy = || batch::Counters::open(new)?.copy_from(&batch::Counters::open(old)?);
+    copy().map_err(|error| map_error(&old.display().to_string(), &error))
 }
 
 /// Sets the counters of these rules to zero: their slots belonged to others.
 pub(super) fn clear_rules(store: &Store, slots: &[u32]) -> Result<()> {
-    let mut rules = counters(&store.maps().join("RULES"))?;
-    let cpus = nr_cpus().map_err(|(what, error)| Error::system(format!("cannot read {what}: {error}")))?;
-    for slot in slots {
-        let zeroes = PerCpuValues::try_from(vec![Counter::default(); cpus])
-            .map_err(|error| map_error("RULES", &error))?;
-        rules.set(*slot, zeroes, 0).map_err(|error| map_error("RULES", &error))?;
-    }
-    Ok(())
+    let pin = store.maps().join("RULES");
+    let clear = || batch::Counters::open(&pin)?.clear(slots);
+    clear().map_err(|error| map_error("RULES", &error))
 }
 
 /// A pinned map of counters.

@@ -95,10 +95,11 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
             "there are no rules to go back to; `fwctl unload` ends filtering altogether",
         ));
     };
-    let policy = policy_of(&state)?;
+    let source = store.read_source(state.generation)?;
+    let policy = policy_of(&source)?;
     let said = Devices { given: state.given.clone(), taken: state.taken.clone() };
     let options = LoadOptions::default();
-    let wish = Wish { source: state.source.as_bytes(), policy: &policy, said, options: &options };
+    let wish = Wish { source: &source, policy: &policy, said, options: &options };
     let mut report = wish.grant(&store, Some(&current))?;
     report
         .notes
@@ -152,12 +153,12 @@ fn again(
             "the rules in force wait for their confirmation; run `fwctl confirm` or `fwctl rollback` first",
         ));
     }
-    let policy = policy_of(&current.state)?;
+    let source = store.read_source(current.state.generation)?;
+    let policy = policy_of(&source)?;
     let mut said = current.said();
     change(&policy, &devices::list()?, &mut said)?;
-    let source = current.state.source.clone();
     let options = LoadOptions::default();
-    Wish { source: source.as_bytes(), policy: &policy, said, options: &options }.grant(&store, Some(&current))
+    Wish { source: &source, policy: &policy, said, options: &options }.grant(&store, Some(&current))
 }
 
 /// Detaches and removes state; says what was done.

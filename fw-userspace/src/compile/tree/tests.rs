@@ -15,7 +15,7 @@ fn value_at(steps: &[Step], key: u128) -> u32 {
 
 fn check(random: &mut Lcg, steps: &[Step], family: Family) {
     let held = Held::nothing();
-    let mut heap = Heap::beside(&held, u32::MAX);
+    let mut heap = Heap::beside(&held, usize::MAX);
     let place = if matches!(family, Family::V4) { 0 } else { 1 };
     let link = addresses(&mut heap, steps, place).expect("it fits");
     let mut tables = MemoryTables::new(1);
@@ -65,7 +65,7 @@ fn trees_find_what_a_linear_search_finds() {
 fn a_full_chunk_takes_three_inner_levels() {
     let steps: Vec<Step> = (0..65_536).map(|key| (key, key as u32 % 7)).collect();
     let held = Held::nothing();
-    let mut heap = Heap::beside(&held, u32::MAX);
+    let mut heap = Heap::beside(&held, usize::MAX);
     let link = keys(&mut heap, &steps).expect("it fits");
     assert_eq!(link.kind(), Kind::Tree(3));
     let steps: Vec<Step> = (0..65_536).map(|key| (key << 16, key as u32 % 7)).collect();
@@ -78,7 +78,7 @@ fn a_full_chunk_takes_three_inner_levels() {
 /// Lines that a search takes besides the root's.
 fn lines(search: impl FnOnce(&mut Heap<'_>)) -> usize {
     let held = Held::nothing();
-    let mut heap = Heap::beside(&held, u32::MAX);
+    let mut heap = Heap::beside(&held, usize::MAX);
     search(&mut heap);
     heap.finish(Root::default()).expect("it fits").lines.len() - 1
 }
