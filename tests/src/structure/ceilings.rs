@@ -25,7 +25,7 @@ const HEADER: &str = "\
 
 /// The file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Ceilings {
     /// The kernel that the figures of [`Self::translated`] are of.
     pub kernel: String,
@@ -33,6 +33,8 @@ pub struct Ceilings {
     pub limits: Figures,
     /// Of the object, by program.
     pub object: Group,
+    /// Of packets on their way through the object, by program and packet.
+    pub packets: Group,
     /// Of what the kernel made of it, by program.
     pub translated: Group,
 }
@@ -60,6 +62,7 @@ impl Ceilings {
     #[must_use]
     pub fn compare(&self, seen: &Self) -> Vec<Difference> {
         let mut found = differences(&seen.object, &self.object);
+        found.extend(differences(&seen.packets, &self.packets));
         if self.kernel == seen.kernel {
             let translated = differences(&seen.translated, &self.translated).into_iter();
             found.extend(translated.filter(|difference| !self.limits.contains_key(&difference.figure)));

@@ -18,6 +18,9 @@ pub const MOVE: u8 = 0xbf;
 /// `BPF_ALU64 | BPF_ADD | BPF_K`.
 pub const ADD: u8 = 0x07;
 
+/// `BPF_X`, of arithmetic and jumps: the operand is a register.
+pub const REGISTER: u8 = 0x08;
+
 /// The source register of a [`CALL`] to a function of the program.
 pub const TO_FUNCTION: u8 = 1;
 /// The source register of a [`LOAD_WIDE`] of a map.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fw_tests::bpf;
+use fw_tests::workload::Places;
 
 /// `enum xdp_action`.
 pub(crate) const XDP_DROP: u32 = 1;
@@ -213,15 +214,6 @@ impl Tiny {
     fn number(&self) -> u32 {
         self.program.as_raw_fd().cast_unsigned()
     }
-}
-
-/// Where in a frame the generator writes.
-#[derive(Clone, Copy)]
-pub(crate) struct Places {
-    /// The last two bytes of the source address.
-    pub(crate) source: i16,
-    /// The source port.
-    pub(crate) port: i16,
 }
 
 /// A command that makes a descriptor.

@@ -46,9 +46,8 @@ fn verdict(found: &[Difference]) -> ExitCode {
         eprintln!("error: {rise}");
     }
     eprintln!(
-        "{} figures are above their ceilings ({TOLERANCE_PERCENT} % is tolerated for sizes, nothing for calls). Find \
-         out why; if it is worth it, `cargo xtask verify --record` writes the new figures, and a limit is set in \
-         tests/structure.toml",
+        "above their ceilings: {} ({TOLERANCE_PERCENT} % is tolerated for sizes, nothing for calls). Find out why; if it \
+         is worth it, `cargo xtask verify --record` writes the new figures, and a limit is set in tests/structure.toml",
         rises.len()
     );
     ExitCode::FAILURE

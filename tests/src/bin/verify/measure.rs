@@ -5,7 +5,9 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result};
 use fw_tests::kernel::Kernel;
 use fw_tests::structure::ceilings::{Ceilings, Figures, Group};
+use fw_tests::structure::emulate::Run;
 use fw_tests::structure::object::Linked;
+use fw_tests::structure::packets;
 use fw_tests::structure::shape::{self, Function};
 use fw_tests::structure::translated::{Translated, kernel};
 use fw_userspace::datapath::PROGRAMS;
@@ -20,7 +22,11 @@ pub(crate) fn all(kernel: &mut Kernel) -> Result<Ceilings> {
         object.insert(name.to_owned(), of_object(&shape::functions(code)?));
         translated.insert(name.to_owned(), of_kernel(kernel, name)?);
     }
-    Ok(Ceilings { kernel: self::kernel()?, object, translated, ..Ceilings::default() })
+    let mut packets = Group::new();
+    for ((program, packet), run) in packets::all()? {
+        packets.insert(format!("{program}: {packet}"), of_run(&run));
+    }
+    Ok(Ceilings { kernel: self::kernel()?, object, packets, translated, ..Ceilings::default() })
 }
 
 fn of_object(functions: &[Function]) -> Figures {
@@ -43,6 +49,17 @@ fn of_object(functions: &[Function]) -> Figures {
     add("main", "stack bytes", functions.first().map_or(0, |main| main.stack));
     add("whole", "stack bytes", shape::deepest_stack(functions));
     add("whole", "functions", functions.len() as u64);
+    figures
+}
+
+fn of_run(run: &Run) -> Figures {
+    let mut figures = Figures::from([
+        ("instructions".to_owned(), run.instructions),
+        ("function calls".to_owned(), run.function_calls),
+        ("helper calls".to_owned(), run.helpers.values().sum()),
+        ("hash map calls".to_owned(), run.hash_map_calls),
+    ]);
+    figures.extend(run.helpers.iter().map(|(helper, calls)| (format!("helper calls: {helper}"), *calls)));
     figures
 }
 
