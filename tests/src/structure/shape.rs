@@ -12,6 +12,9 @@ use super::instruction::{ADD, FRAME, Instruction, MOVE, class, helper_name};
 /// `kernel/bpf/verifier.c`; newer ones round up to 16 where the program is compiled).
 const STACK_STEP: u64 = 32;
 
+/// `BPF_REG_SIZE`: what it follows the stack in.
+const STACK_SLOT: u64 = 8;
+
 /// One function.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Function {
@@ -23,7 +26,7 @@ pub struct Function {
     pub calls: Vec<usize>,
     /// Places that go on in another program.
     pub tail_calls: u64,
-    /// Bytes below the frame pointer that it reads, writes or takes the address of.
+    /// Bytes below the frame pointer that it reads, writes or takes the address of: the kernel's "stack depth".
     pub stack: u64,
 }
 
@@ -119,7 +122,7 @@ fn stack(body: &[Instruction]) -> Result<u64> {
         }
     }
     ensure!(lowest >= -512, "a function uses {} bytes of stack; the kernel allows 512", -lowest);
-    Ok(lowest.unsigned_abs().into())
+    Ok(u64::from(lowest.unsigned_abs()).next_multiple_of(STACK_SLOT))
 }
 
 /// Instructions with the slots they begin at.

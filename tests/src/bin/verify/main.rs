@@ -33,9 +33,7 @@ fn main() -> Result<ExitCode> {
 fn verdict(found: &[Difference]) -> ExitCode {
     let falls = found.iter().filter(|difference| difference.is_fall()).count();
     if falls > 0 {
-        println!(
-            "{falls} figures are below their ceilings; `cargo xtask verify --record` lets the ceilings follow"
-        );
+        println!("below their ceilings: {falls}; `cargo xtask verify --record` lets the ceilings follow");
     }
     let rises: Vec<&Difference> = found.iter().filter(|difference| difference.is_rise()).collect();
     if rises.is_empty() {

@@ -85,3 +85,51 @@ fn byte_order(value: u64, big: bool, bits: i32) -> Result<u64> {
         _ => bail!("there is no byte order of {bits} bits"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By a constant's code; 0x04 is 32 bits wide, 0x07 64.
+    fn of(code: u8, left: u64, right: u64) -> u64 {
+        let instruction = Instruction { code, destination: 1, source: 2, offset: 0, immediate: 16 };
+        result(instruction, left, right).unwrap()
+    }
+
+    #[test]
+    fn results_of_32_bits_clear_the_upper_half() {
+        assert_eq!(of(0x04, u64::MAX, 1), 0);
+        assert_eq!(of(0xb4, 7, u64::MAX), 0xffff_ffff);
+        assert_eq!(of(0xc4, 0x8000_0000, 4), 0xf800_0000);
+        assert_eq!(of(0xc7, 0x8000_0000, 4), 0x0800_0000);
+    }
+
+    #[test]
+    fn shifts_take_the_lowest_bits_of_their_distance() {
+        assert_eq!(of(0x64, 1, 33), 2);
+        assert_eq!(of(0x67, 1, 65), 2);
+        assert_eq!(of(0x74, 0x1_0000_0004, 33), 2);
+    }
+
+    #[test]
+    fn division_by_zero_is_zero_and_its_remainder_the_dividend() {
+        assert_eq!(of(0x37, 5, 0), 0);
+        assert_eq!(of(0x97, 5, 0), 5);
+        assert_eq!(of(0x94, 0x1_0000_0005, 0), 5);
+    }
+
+    #[test]
+    fn byte_order_is_of_the_lowest_bits() {
+        assert_eq!(of(0xdc, 0xffff_1234, 0), 0x3412);
+        assert_eq!(of(0xd4, 0xffff_1234, 0), 0x1234);
+    }
+
+    #[test]
+    fn comparisons_of_32_bits_ignore_the_upper_half() {
+        let jump = |code| Instruction { code, destination: 1, source: 2, offset: 0, immediate: 0 };
+        let narrow = |operation: u8| is_taken(jump(operation | 0x06), 0x1_ffff_ffff, 1).unwrap();
+        // Unsigned greater, signed less, equal.
+        assert_eq!([0x20, 0xc0, 0x10].map(narrow), [true, true, false]);
+        assert!(is_taken(jump(0x16), 0x1_0000_0001, 1).unwrap());
+    }
+}
