@@ -1,6 +1,7 @@
 //! The emulated programs with rules: frames go in, verdicts and counts come out.
 
 use anyhow::{Context as _, Result, bail};
+use aya_obj::Object;
 use fw_common::layout::Line;
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{Hook, Verdict};
@@ -33,7 +34,7 @@ pub struct Host {
 impl Host {
     /// Without rules and connections.
     pub fn new() -> Result<Self> {
-        Ok(Self { emulator: Emulator::new(&SIZES)? })
+        Ok(Self { emulator: Emulator::new(prepare)? })
     }
 
     /// Makes a generation the live one.
@@ -73,6 +74,14 @@ impl Host {
         };
         Ok(Seen { verdict, counter, run })
     }
+}
+
+fn prepare(object: &mut Object) -> Result<()> {
+    for (name, entries) in SIZES {
+        let map = object.maps.get_mut(name).with_context(|| format!("the object has no map {name}"))?;
+        map.set_max_entries(entries);
+    }
+    Ok(())
 }
 
 /// The program of a hook.

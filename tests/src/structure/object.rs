@@ -19,16 +19,12 @@ pub struct Linked {
 }
 
 impl Linked {
-    /// Links the embedded object. `sizes` are the numbers of entries that maps get, others keep the object's own.
-    pub fn new(sizes: &[(&str, u32)]) -> Result<Self> {
+    /// Links the embedded object. `prepare` does what the loader does before: sizes of maps, values of constants.
+    pub fn new(prepare: impl FnOnce(&mut Object) -> Result<()>) -> Result<Self> {
         let mut object = Object::parse(OBJECT).context("the embedded object cannot be read")?;
+        prepare(&mut object)?;
         let mut maps: Vec<(String, Map)> = object.maps.drain().collect();
         maps.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for (name, map) in &mut maps {
-            if let Some((_, entries)) = sizes.iter().find(|(sized, _)| sized == name) {
-                map.set_max_entries(*entries);
-            }
-        }
         let text: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
         let numbered = maps.iter().zip(0..).map(|((name, map), number)| (name.as_str(), number, map));
         object.relocate_maps(numbered, &text).context("the object's maps cannot be linked")?;

@@ -68,7 +68,8 @@ pub fn deepest_stack(functions: &[Function]) -> u64 {
     fn below(functions: &[Function], at: usize) -> u64 {
         let function = &functions[at];
         let own = function.stack.max(1).next_multiple_of(STACK_STEP);
-        own + function.calls.iter().map(|callee| below(functions, *callee)).max().unwrap_or(0)
+        let callees = BTreeSet::from_iter(&function.calls).into_iter();
+        own + callees.map(|callee| below(functions, *callee)).max().unwrap_or(0)
     }
     below(functions, 0)
 }

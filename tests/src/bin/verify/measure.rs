@@ -14,7 +14,7 @@ use fw_userspace::datapath::PROGRAMS;
 
 /// Of this object, and of this kernel.
 pub(crate) fn all(kernel: &mut Kernel) -> Result<Ceilings> {
-    let linked = Linked::new(&[])?;
+    let linked = Linked::new(|_| Ok(()))?;
     let mut object = Group::new();
     let mut translated = Group::new();
     for name in PROGRAMS {

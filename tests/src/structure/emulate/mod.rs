@@ -13,6 +13,7 @@ mod memory;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
+use aya_obj::Object;
 
 use self::maps::Maps;
 use self::memory::Memory;
@@ -54,9 +55,9 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Nothing is in the maps but the program's own constants. `sizes` as for [`Linked::new`].
-    pub fn new(sizes: &[(&str, u32)]) -> Result<Self> {
-        let Linked { programs, maps } = Linked::new(sizes)?;
+    /// Nothing is in the maps but the program's own constants. `prepare` as for [`Linked::new`].
+    pub fn new(prepare: impl FnOnce(&mut Object) -> Result<()>) -> Result<Self> {
+        let Linked { programs, maps } = Linked::new(prepare)?;
         let mut memory = Memory::default();
         let maps = Maps::new(maps, &mut memory)?;
         Ok(Self { programs, memory, maps, random: 1, now_ns: 0 })
