@@ -112,7 +112,7 @@ impl fmt::Display for Difference {
         let Self { whose, figure, seen, recorded } = self;
         let side = if seen > recorded { "above" } else { "below" };
         let [by, seen, recorded] = [seen.abs_diff(*recorded), *seen, *recorded].map(grouped);
-        write!(f, "{whose}, {figure}: {seen}, {by} {side} the recorded {recorded}")
+        write!(f, "{whose}, {figure}: {seen} is {by} {side} the recorded {recorded}")
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found[0].is_fall() && !found[0].is_rise());
         assert!(found[1].is_rise());
-        assert_eq!(found[1].to_string(), "p, main tail calls: 3, 3 above the recorded 0");
+        assert_eq!(found[1].to_string(), "p, main tail calls: 3 is 3 above the recorded 0");
     }
 
     #[test]
