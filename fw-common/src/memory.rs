@@ -8,7 +8,7 @@ use crate::conntrack::{Class, Connection};
 use crate::flow::FlowKey;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::frame::Frame;
-use crate::layout::Line;
+use crate::layout::{Line, head};
 use crate::limits::reserved_connections;
 use crate::tables::{TableFull, Tables};
 
@@ -35,8 +35,20 @@ impl Frame for SliceFrame<'_> {
         self.bytes.get(start..end)?.try_into().ok()
     }
 
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        let mut words = [0; N];
+        for (word, place) in words.iter_mut().zip((offset..).step_by(8)) {
+            *word = u64::from_be_bytes(self.load(place)?);
+        }
+        Some(words)
+    }
+
     fn len(&self) -> u32 {
         self.bytes.len() as u32
+    }
+
+    fn len_from(&self, _end: u32) -> u32 {
+        self.len()
     }
 
     fn forget(&self, value: u32) -> u32 {
@@ -52,7 +64,6 @@ impl Frame for SliceFrame<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTables {
     lines: Vec<Line>,
-    live: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub now_ns: Cell<u64>,
     /// Confirmed connections that fit.
@@ -69,12 +80,10 @@ impl MemoryTables {
         Self { lines: std::vec![Line::default()], max_connections, ..Self::default() }
     }
 
-    /// Appends a generation and makes it the live one; returns its base.
-    pub fn publish(&mut self, generation: &[Line]) -> u32 {
-        let base = self.lines.len() as u32;
-        self.lines.extend_from_slice(generation);
-        self.live = base;
-        base
+    /// Puts an array of lines in force, which its first one names the root of.
+    pub fn publish(&mut self, lines: &[Line]) {
+        self.lines.clear();
+        self.lines.extend_from_slice(lines);
     }
 
     /// Moves the clock.
@@ -103,16 +112,18 @@ impl MemoryTables {
 
 impl Tables for MemoryTables {
     fn live(&self) -> u32 {
-        self.live
+        self.line(0).map_or(0, |line| line.word(head::LIVE))
     }
 
     fn line(&self, number: u32) -> Option<&Line> {
         self.lines.get(number as usize)
     }
 
-    fn opaque(&self, index: u32) -> u32 {
-        index
+    fn opaque(&self, value: u64) -> u64 {
+        value
     }
+
+    fn reread<M>(&self, _memory: &mut M) {}
 
     fn now_ns(&self) -> u64 {
         self.now_ns.get()

@@ -11,16 +11,21 @@ pub struct TableFull;
 
 /// The maps and the clock. Two implementations: the BPF maps (`fw-ebpf`) and [`crate::memory::MemoryTables`].
 pub trait Tables {
-    /// The absolute line of the live generation's root; 0 when nothing was ever loaded.
+    /// The line of the live generation's root; 0 when nothing is in force.
     fn live(&self) -> u32;
 
-    /// One line of the policy array, by absolute number.
+    /// One line of the policy array.
     fn line(&self, number: u32) -> Option<&Line>;
 
-    /// Returns `index`, of which the compiler then knows nothing: it keeps the mask in front of a load, where it would
-    /// else see that the index cannot be too large. A verifier that does not follow `|` does not (Linux 6.1: "R0
-    /// unbounded memory access").
-    fn opaque(&self, index: u32) -> u32;
+    /// Returns `value`, of which the compiler then knows nothing. So it keeps the mask in front of a load, where it would
+    /// else see that the index cannot be too large, which a verifier that does not follow `|` does not see (Linux 6.1:
+    /// "R0 unbounded memory access"). And it leaves arithmetic alone that it would else turn into branches.
+    fn opaque(&self, value: u64) -> u64;
+
+    /// Makes the compiler read `memory` again from here on: nothing that it knew of it, a constant on one path or a
+    /// register's content, is still known. So where paths meet the verifier has one state to go on with and not as many
+    /// as there were paths.
+    fn reread<M>(&self, memory: &mut M);
 
     /// `CLOCK_MONOTONIC`, nanoseconds; may be as coarse as a scheduler tick.
     fn now_ns(&self) -> u64;

@@ -37,7 +37,7 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
     let mut policy = run::policy(&case.rules)?;
     let mut core = Simulation::new(policy.clone())?;
     let mut bytecode = Host::new()?;
-    bytecode.publish(&core.compiled().lines)?;
+    bytecode.publish(&core.compiled().patch.image())?;
     let mut packets = 0;
     for step in &case.steps {
         match step {
@@ -45,7 +45,7 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
             Step::Load(rules) => {
                 policy = run::policy(rules)?;
                 core.load(policy.clone())?;
-                bytecode.publish(&core.compiled().lines)?;
+                bytecode.publish(&core.compiled().patch.image())?;
             }
             Step::Packet(packet) => {
                 let place = || format!("line {}: {}", packet.line, packet.text);

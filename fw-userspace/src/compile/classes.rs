@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::heap::{Full, Heap};
-use super::tree::{Step, push_step, tree};
+use super::tree::{self, Step, push_step};
 use fw_common::layout::Link;
 
 /// A number for a set of addresses.
@@ -83,9 +83,9 @@ impl Classes {
         &self.members
     }
 
-    /// The tree that finds the class of an address.
-    pub(super) fn tree(&self, heap: &mut Heap) -> Result<Link, Full> {
-        tree(heap, &self.steps, self.bits)
+    /// The search that finds the class of an address.
+    pub(super) fn search(&self, heap: &mut Heap<'_>) -> Result<Link, Full> {
+        tree::addresses(heap, &self.steps, usize::from(self.bits == 128))
     }
 }
 

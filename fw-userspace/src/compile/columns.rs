@@ -8,7 +8,7 @@ use fw_common::layout::{Column, Link, Rule};
 use super::entry::{Entry, ListKind, keys};
 use super::heap::{Full, Heap, rule_link};
 use super::tracking::Responses;
-use super::tree::{Step, push_step, tree};
+use super::tree::{self, Step, push_step};
 
 const COLUMNS: [Column; 4] = [Column::Tcp, Column::Udp, Column::Icmp, Column::Other];
 
@@ -24,7 +24,7 @@ struct Span {
 /// The row of the entries that match an address, in their order; `family` is 0 for IPv4, 1 for IPv6. `trees` keeps
 /// what was built before: equal columns of different rows are the rule, not the exception.
 pub(super) fn row(
-    heap: &mut Heap,
+    heap: &mut Heap<'_>,
     trees: &mut HashMap<Vec<Step>, Link>,
     entries: &[(u32, &Entry)],
     kind: ListKind,
@@ -38,7 +38,7 @@ pub(super) fn row(
         *link = match trees.get(&steps) {
             Some(link) => *link,
             None => {
-                let link = tree(heap, &steps, 16)?;
+                let link = tree::keys(heap, &steps)?;
                 trees.insert(steps, link);
                 link
             }

@@ -19,6 +19,7 @@ mod device;
 mod device_table;
 mod entry;
 mod heap;
+mod image;
 #[cfg(test)]
 pub(crate) mod lcg;
 mod numbering;
@@ -34,7 +35,7 @@ mod tree;
 use std::collections::{HashMap, HashSet};
 
 use fw_common::Direction;
-use fw_common::layout::{Line, Root};
+use fw_common::layout::{Root, RowTable};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{MidStream, Policy};
@@ -48,6 +49,8 @@ use rules::Rules;
 
 pub(crate) use binding::attached;
 pub use binding::{Binding, Carries, pretend_bindings};
+pub use heap::Patch;
+pub use image::{Damaged, Held};
 pub use numbering::Numbering;
 pub use tracking::open_rules_narrowed;
 
@@ -82,8 +85,8 @@ pub struct RuleInfo {
 /// One generation, ready to be published.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// The root first; line numbers are relative to it.
-    pub lines: Vec<Line>,
+    /// The lines to be written, and the root that then leads to them and to those that are there already.
+    pub patch: Patch,
     /// In the order of the file, groups first; an ACL's implicit last entry behind its written ones.
     pub rules: Vec<RuleInfo>,
     /// Zone, name and kind (`interface` or `subnet`) of what has an attachment.
@@ -147,12 +150,24 @@ pub enum CompileError {
     },
 }
 
-/// Compiles a policy for these devices.
+/// Compiles a policy for these devices, into an empty array.
 pub fn compile(
     policy: &Policy,
     bindings: &[Binding],
     numbering: Numbering,
     generation: u32,
+) -> Result<Compiled, CompileError> {
+    compile_beside(&Held::nothing(), policy, bindings, numbering, Root { generation, ..Root::default() })
+}
+
+/// Compiles a policy for these devices, beside what an array holds, with the generation, the deadline and the
+/// predecessor of `root`.
+pub fn compile_beside(
+    held: &Held<'_>,
+    policy: &Policy,
+    bindings: &[Binding],
+    numbering: Numbering,
+    root: Root,
 ) -> Result<Compiled, CompileError> {
     let mut indexes = HashSet::new();
     if let Some(twice) = bindings.iter().find(|binding| !indexes.insert(binding.ifindex)) {
@@ -173,43 +188,36 @@ pub fn compile(
     let (entries, lists, [ipv4, ipv6]) = book.finish();
     let classes = [Classes::new(ipv4, 32), Classes::new(ipv6, 128)];
 
-    let mut heap = Heap::new();
+    let mut heap = Heap::beside(held, u32::MAX);
     let too_large = |what: &str| {
         let what = what.to_owned();
         move |Full| CompileError::TooLarge { what }
     };
-    let ipv4 = classes[0].tree(&mut heap).map_err(too_large("the IPv4 addresses"))?;
-    let ipv6 = classes[1].tree(&mut heap).map_err(too_large("the IPv6 addresses"))?;
+    let ipv4 = classes[0].search(&mut heap).map_err(too_large("the IPv4 addresses"))?;
+    let ipv6 = classes[1].search(&mut heap).map_err(too_large("the IPv6 addresses"))?;
     let mut tables = Tables::new(&entries, &classes);
-    let mut known: HashMap<(ListId, usize), u32> = HashMap::new();
+    let mut known: HashMap<(ListId, usize), RowTable> = HashMap::new();
     let mut places = Vec::with_capacity(devices.len());
     for device in &devices {
         places.push(device.write(&mut heap, |heap, id, family| {
-            if let Some(line) = known.get(&(id, family)) {
-                return Ok(*line);
+            if let Some(rows) = known.get(&(id, family)) {
+                return Ok(*rows);
             }
-            let line = tables.table(heap, &lists[id], family).map_err(too_large(&lists[id].what))?;
-            known.insert((id, family), line);
-            Ok(line)
+            let rows = tables.table(heap, &lists[id], family).map_err(too_large(&lists[id].what))?;
+            known.insert((id, family), rows);
+            Ok(rows)
         })?);
     }
     let (devices, device_mask) = device_table::build(&mut heap, &places)?;
-    let root = Root {
-        generation,
-        devices,
-        device_mask,
-        pickup: policy.settings.mid_stream == MidStream::Pickup,
-        ipv4: ipv4.0,
-        ipv6: ipv6.0,
-        ..Root::default()
-    };
+    let pickup = policy.settings.mid_stream == MidStream::Pickup;
+    let root = Root { devices, device_mask, pickup, ipv4: ipv4.0, ipv6: ipv6.0, ..root };
     let infos = rules.infos;
     let (numbering, fresh_slots) = numbers.finish();
     let mut zones: Vec<_> =
         zones.into_iter().map(|(carries, zone)| (zone, carries.name().to_owned(), carries.kind())).collect();
     zones.sort_unstable();
     Ok(Compiled {
-        lines: heap.finish(root),
+        patch: heap.finish(root).map_err(too_large("the root"))?,
         rules: infos,
         zone_slots: zones.last().map_or(1, |(zone, ..)| zone + 1),
         zones,

@@ -5,6 +5,7 @@ use super::inspect;
 use super::place::is_same_place;
 use super::plan::Devices;
 use super::policy_array::{Extent, PolicyArray};
+use super::programs::POLICY;
 use super::state::{Hook, State};
 use super::store::Store;
 use crate::compile::Numbering;
@@ -27,11 +28,11 @@ pub(super) struct Current {
 impl Current {
     /// `None` if nothing was ever published here.
     pub(super) fn read(store: &Store) -> Result<Option<Self>> {
-        if !store.maps().join("LIVE").exists() || !store.maps().join("POLICY").exists() {
+        if !store.maps().join(POLICY).exists() {
             return Ok(None);
         }
-        let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-        let Some(live) = array.live()? else { return Ok(None) };
+        let array = store.policy_array()?;
+        let Some(live) = array.live() else { return Ok(None) };
         let read = |extent: Extent| {
             store.read_state(extent.root.generation)?.ok_or_else(|| {
                 Error::system(format!(
@@ -61,7 +62,7 @@ impl Current {
             }
         }
         let numbering = live_state.numbering.clone();
-        let in_force = array.in_force(monotonic_ns())?.unwrap_or(live);
+        let in_force = array.in_force(monotonic_ns()).unwrap_or(live);
         let state = if in_force == live { live_state } else { read(in_force)? };
         Ok(Some(Self { live, state, hooks, numbering }))
     }
@@ -70,10 +71,6 @@ impl Current {
         Self::read(store)?.ok_or_else(|| {
             Error::system("a load was cut off before it took effect; load again, or `fwctl unload --force`")
         })
-    }
-
-    pub(super) fn array(&self, store: &Store) -> Result<PolicyArray> {
-        PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))
     }
 
     /// The last generation that needs no confirmation: what the next one falls back to.

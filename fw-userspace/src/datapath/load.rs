@@ -73,7 +73,7 @@ pub fn confirm(bpffs: &Path) -> Result<LoadReport> {
             live.root.generation
         )));
     }
-    current.array(&store)?.confirm(live.base);
+    store.policy_array()?.confirm(live.base);
     detach_left(&store, &current.hooks, &current.state.hooks);
     let mut report = inspect::load_report(&store, &current.state)?;
     report.policy_bytes = u64::from(live.root.lines) * 64;
@@ -86,7 +86,7 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
-    let target = match current.array(&store)?.at(current.live.root.previous) {
+    let target = match store.policy_array()?.at(current.live.root.previous) {
         Some(target) => store.read_state(target.root.generation)?,
         None => None,
     };
@@ -174,7 +174,7 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
     let mut done = Vec::new();
-    current.array(&store)?.publish(0)?;
+    store.policy_array()?.publish(0);
     for hook in &current.hooks {
         hooks::detach(&store, hook);
         done.push(format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name()));

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use aya::maps::{Array, Map, MapData};
 
+use super::policy_array::PolicyArray;
+use super::programs::POLICY;
 use super::state::{Hook, State};
 use crate::error::{Error, Result};
 
 /// Changes whenever a later fwctl could misread what an earlier one pinned.
-const SCHEMA: &str = "schema-1";
+const SCHEMA: &str = "schema-2";
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
@@ -102,6 +104,11 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The pinned policy array.
+    pub(super) fn policy_array(&self) -> Result<PolicyArray> {
+        PolicyArray::open(&self.maps().join(POLICY))
     }
 
     /// Where programs are pinned.

@@ -1,5 +1,7 @@
 //! The emulated programs with rules: frames go in, verdicts and counts come out.
 
+use std::collections::HashMap;
+
 use anyhow::{Context as _, Result, bail};
 use aya_obj::Object;
 use fw_common::layout::Line;
@@ -9,12 +11,9 @@ use fw_common::{Hook, Verdict};
 use super::emulate::{Context, Emulator, Run};
 use crate::kernel::Received;
 
-/// Where a generation is written: behind the line that is never used. Nothing runs meanwhile.
-const BASE: u32 = 1;
-
 /// Enough for every case.
-const SIZES: [(&str, u32); 3] =
-    [("POLICY", 1 << 14), ("COUNTERS", 8 * REASON_SLOTS_PER_ZONE), ("RULES", 4096)];
+const SIZES: [(&str, u32); 2] = [("COUNTERS", 8 * REASON_SLOTS_PER_ZONE), ("RULES", 4096)];
+const POLICY_BYTES: u32 = 1 << 20;
 
 /// What a program did with a frame.
 pub struct Seen {
@@ -37,14 +36,11 @@ impl Host {
         Ok(Self { emulator: Emulator::new(prepare)? })
     }
 
-    /// Makes a generation the live one.
+    /// Puts an array of lines in force, which its first one names the root of. Nothing runs meanwhile.
     pub fn publish(&mut self, lines: &[Line]) -> Result<()> {
-        let bytes: Vec<u8> = lines.iter().flat_map(|line| line.0).flat_map(u64::to_le_bytes).collect();
-        let start = BASE as usize * size_of::<Line>();
-        let policy = self.emulator.values("POLICY")?.get_mut(start..start + bytes.len());
+        let bytes: Vec<u8> = lines.iter().flat_map(|line| line.0).flat_map(u32::to_le_bytes).collect();
+        let policy = self.emulator.values("POLICY")?.get_mut(..bytes.len());
         policy.context("the rules do not fit into POLICY")?.copy_from_slice(&bytes);
-        let live = self.emulator.values("LIVE")?.first_chunk_mut().context("LIVE is too small")?;
-        *live = BASE.to_le_bytes();
         Ok(())
     }
 
@@ -81,6 +77,10 @@ fn prepare(object: &mut Object) -> Result<()> {
         let map = object.maps.get_mut(name).with_context(|| format!("the object has no map {name}"))?;
         map.set_max_entries(entries);
     }
+    let policy = object.maps.get_mut("POLICY").context("the object has no map POLICY")?;
+    policy.set_value_size(POLICY_BYTES);
+    let last = u64::from(POLICY_BYTES - size_of::<Line>() as u32).to_ne_bytes();
+    object.patch_map_data(HashMap::from([("POLICY_LAST", (&last[..], true))]))?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub fn all() -> Result<BTreeMap<(&'static str, String), Run>> {
     let mut runs = BTreeMap::new();
     for received in [Received::Xdp, Received::Tc] {
         let mut host = Host::new()?;
-        host.publish(&compiled.lines)?;
+        host.publish(&compiled.patch.image())?;
         let mut device = Device { host, zone, received };
         let mut judge = |name: String, frame: &[u8], hook, reason| -> Result<()> {
             let run = device.judge(frame, hook, reason).with_context(|| name.clone())?;

@@ -68,7 +68,7 @@ pub(crate) fn measure() -> Result<()> {
 /// The same rules, on the one device that test runs have.
 fn publish(kernel: &mut Kernel) -> Result<u32> {
     let (compiled, zone) = workload::compiled(IFINDEX)?;
-    kernel.publish(&compiled.lines)?;
+    kernel.publish(&compiled.patch)?;
     Ok(zone)
 }
 
