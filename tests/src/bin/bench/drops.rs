@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fw_tests::netns::{Namespace, Rig};
+use fw_tests::workload::{self, Denied};
 
 use crate::figures::{Goal, MEASURED, Sample, WARM_UP};
 use crate::filter::{Filter, Loaded};
 use crate::machine;
-use crate::rules::{self, Denied};
 use crate::tiny::{Kind, Tiny, XDP_DROP};
 
 /// Frames of each variant in each round, in one call: every call costs milliseconds before its first frame.
@@ -37,7 +37,7 @@ struct Row {
 pub(crate) fn measure(rig: &Rig, filter: &Filter<'_>) -> Result<Vec<Goal>> {
     let (ifindex, server) = (rig.client.index("eth0")?, rig.server.index("eth0")?);
     let mut rows = Vec::new();
-    for denied in rules::denied() {
+    for denied in workload::denied() {
         let generator = Tiny::generator(Some(ifindex), denied.places)?;
         rows.push(Row { denied, generator, empty: Sample::default(), ours: Sample::default() });
     }

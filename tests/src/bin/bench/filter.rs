@@ -5,15 +5,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use fw_common::Reason;
 use fw_tests::netns::Namespace;
+use fw_tests::workload;
 use fw_userspace::datapath::{self, LoadOptions};
-use fw_userspace::document;
 use fw_userspace::model::Policy;
 use fw_userspace::report::LoadReport;
-
-use crate::rules;
 
 /// What is to be loaded.
 pub(crate) struct Filter<'a> {
@@ -26,8 +24,8 @@ pub(crate) struct Filter<'a> {
 impl<'a> Filter<'a> {
     /// With the received side where `mode` says.
     pub(crate) fn new(namespace: &'a Namespace, bpffs: &'a Path, mode: &str) -> Result<Self> {
-        let source = serde_json::to_vec_pretty(&rules::file(mode))?;
-        let policy = policy(&source)?;
+        let source = serde_json::to_vec_pretty(&workload::file(mode))?;
+        let policy = workload::policy(&source)?;
         Ok(Self { namespace, bpffs, source, policy })
     }
 
@@ -81,13 +79,4 @@ fn verdict_word(reason: Reason) -> &'static str {
         fw_common::Verdict::Pass => "allow",
         fw_common::Verdict::Drop => "deny",
     }
-}
-
-/// Reads rules; ours have no mistakes.
-pub(crate) fn policy(source: &[u8]) -> Result<Policy> {
-    let reading = document::read(source);
-    if reading.policy.is_none() {
-        bail!("the rules are refused: {}", document::render("bench", &reading.findings));
-    }
-    reading.policy.context("the rules are refused")
 }

@@ -8,7 +8,6 @@ mod drops;
 mod figures;
 mod filter;
 mod machine;
-mod rules;
 mod test_runs;
 mod throughput;
 mod tiny;
@@ -35,7 +34,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let (start, times, load) = (Instant::now(), machine::cpu_times(), machine::load_average());
     machine::print();
-    println!("rules      {}", rules::describe());
+    println!("rules      {}", fw_tests::workload::describe());
     println!("rounds     variants in turn, {WARM_UP} rounds to warm up, {MEASURED} that count");
 
     let (rig, bpffs) = (Rig::direct()?, BpffsDir::new()?);

@@ -4,11 +4,10 @@
 use anyhow::{Context as _, Result, ensure};
 use fw_common::{Hook, Verdict};
 use fw_tests::kernel::{IFINDEX, Kernel, Received};
-use fw_userspace::compile::{self, Numbering};
+use fw_tests::workload;
 
 use crate::figures::{MEASURED, Sample, WARM_UP, median};
 use crate::tiny::{Kind, TC_SHOT, Tiny, XDP_DROP, XDP_PASS};
-use crate::{filter, rules};
 
 /// In each round: a million in all.
 const REPEAT: u32 = 150_000;
@@ -68,15 +67,9 @@ pub(crate) fn measure() -> Result<()> {
 
 /// The same rules, on the one device that test runs have.
 fn publish(kernel: &mut Kernel) -> Result<u32> {
-    let policy = filter::policy(&serde_json::to_vec(&rules::file("auto"))?)?;
-    let mut bindings = compile::pretend_bindings(&policy);
-    for binding in &mut bindings {
-        binding.ifindex = IFINDEX;
-    }
-    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
+    let (compiled, zone) = workload::compiled(IFINDEX)?;
     kernel.publish(&compiled.patch)?;
-    let zone = compiled.zones.iter().find(|(_, name, _)| name == rules::INTERFACE);
-    Ok(zone.context("the interface has no zone")?.0)
+    Ok(zone)
 }
 
 /// A million times the same packet.
@@ -101,13 +94,13 @@ fn hot(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<()> {
 
 /// Packets whose verdict does not change however often they come.
 fn packets(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<Vec<Packet>> {
-    let mut packets: Vec<Packet> = rules::denied()
+    let mut packets: Vec<Packet> = workload::denied()
         .into_iter()
         .map(|denied| Packet { name: denied.name.to_owned(), frame: denied.frame, verdict: Verdict::Drop })
         .collect();
     kernel.reset()?;
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
-        let connection = rules::connection(family, 40_000);
+        let connection = workload::connection(family, 40_000);
         for (frame, hook) in [
             (&connection.syn, Hook::Received),
             (&connection.answer, Hook::Sent),
@@ -131,7 +124,7 @@ fn first_packets(kernel: &mut Kernel, side: &Side) -> Result<()> {
             kernel.reset()?;
             let (mut nothing, mut opened) = (Vec::new(), Vec::new());
             for port in 0..FIRST_PACKETS {
-                let frame = rules::connection(family, 20_000 + port).syn;
+                let frame = workload::connection(family, 20_000 + port).syn;
                 nothing.push(side.empty.time(&frame, 1)?.1 as f64);
                 let (code, ns) = kernel.time(side.program, &frame, 1)?;
                 expect(side, code, Verdict::Pass)?;

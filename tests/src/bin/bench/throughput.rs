@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fw_common::Reason;
 use fw_tests::netns::Rig;
+use fw_tests::workload::OPEN_PORT;
 use fw_userspace::report::LoadReport;
 
 use crate::figures::{Goal, MEASURED, Sample, WARM_UP};
 use crate::filter::Filter;
 use crate::machine;
-use crate::rules::OPEN_PORT;
 
 const ROUND: Duration = Duration::from_secs(1);
 /// Slow start, and buffers growing to their size.

@@ -2,8 +2,7 @@
 //! generator of frames. They are measuring instruments, so they are no part of `fw-ebpf`.
 //!
 //! They never reach a device that the rig did not make. Layouts are those of `union bpf_attr`,
-//! `struct bpf_insn` and the constants of `include/uapi/linux/bpf.h`, Linux 6.1 to 6.18; the kernel takes a
-//! shorter attribute than its own, and reads the rest as zeros.
+//! `struct bpf_insn` and the constants of `include/uapi/linux/bpf.h`, Linux 6.1 to 6.18.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -11,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use fw_tests::bpf;
+use fw_tests::workload::Places;
 
 /// `enum xdp_action`.
 pub(crate) const XDP_DROP: u32 = 1;
@@ -206,22 +207,13 @@ impl Tiny {
             ..RunAttributes::default()
         };
         // SAFETY: the attribute is that of the command; the frame it points to outlives the call and is read.
-        unsafe { bpf(BPF_PROG_TEST_RUN, &raw mut attributes) }?;
+        unsafe { bpf::command(BPF_PROG_TEST_RUN, &raw mut attributes) }?;
         Ok(attributes)
     }
 
     fn number(&self) -> u32 {
         self.program.as_raw_fd().cast_unsigned()
     }
-}
-
-/// Where in a frame the generator writes.
-#[derive(Clone, Copy)]
-pub(crate) struct Places {
-    /// The last two bytes of the source address.
-    pub(crate) source: i16,
-    /// The source port.
-    pub(crate) port: i16,
 }
 
 /// A command that makes a descriptor.
@@ -231,20 +223,7 @@ pub(crate) struct Places {
 /// `attributes` must be those of the command, and whatever they point to valid for it, and only read by it.
 unsafe fn descriptor<T>(command: u32, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise; commands that make descriptors write nothing back here.
-    let number = unsafe { bpf(command, std::ptr::from_ref(attributes).cast_mut()) }?;
+    let number = unsafe { bpf::command(command, std::ptr::from_ref(attributes).cast_mut()) }?;
     // SAFETY: just made by the kernel, and nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// `bpf(2)`.
-///
-/// # Safety
-///
-/// `attributes` must be those of the command, and whatever they point to valid for it.
-unsafe fn bpf<T>(command: u32, attributes: *mut T) -> io::Result<i32> {
-    // SAFETY: the caller's promise, with the true size.
-    match unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) } {
-        result if result < 0 => Err(io::Error::last_os_error()),
-        result => Ok(result as i32),
-    }
 }
