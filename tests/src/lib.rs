@@ -3,12 +3,10 @@
 //! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them, [`differential`] makes up more,
 //! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires, [`traffic`] probes them with
 //! real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what came of
+//! it; [`bulk`] writes very large rules files; [`fuzz`] holds the targets of cargo-fuzz; [`structure`] counts what a
+//! packet costs the programs; [`workload`] is what is measured. What needs a namespace needs root; nothing here touches
+//! a device, an address or a sysctl outside the namespaces it made.
 
-//! is what is measured. What needs a namespace needs root; nothing here touches a device, an address or a sysctl outside
-//! it; [`bulk`] writes very large rules files; [`fuzz`] holds the targets of cargo-fuzz. What needs a namespace needs
-//! it; [`fuzz`] holds the targets of cargo-fuzz; [`structure`] counts what a packet costs the programs; [`workload`]
-//! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
-//! the namespaces it made.
 pub mod age;
 pub mod bpf;
 pub mod bulk;
