@@ -11,9 +11,10 @@ use crate::packet::{Packet, protocol};
 use crate::{Address, Family, Tables};
 
 /// One generation of tables.
+#[derive(Clone, Copy)]
 pub struct Generation<'a, T> {
     /// Maps and clock.
-    pub tables: &'a T,
+    pub tables: T,
     /// The root.
     pub root: RootLine<'a>,
 }
@@ -33,24 +34,15 @@ impl Class {
     }
 }
 
-impl<'a, T: Tables> Generation<'a, T> {
-    /// The class of an address. For the one that every packet is asked for; for others there is [`Self::search`].
+impl<'a, T: Tables<'a>> Generation<'a, T> {
+    /// The class of an address. For the one that every packet is asked for; for others there is [`search`].
     #[inline(always)]
     pub fn classify(&self, family: Family, address: &Address) -> Class {
         let link = self.root.tree(family);
         Class(match family {
-            Family::V4 => self.search_ipv4(link, address.ipv4()).payload(),
-            Family::V6 => self.search_ipv6(link, address),
+            Family::V4 => Searches(self.tables).ipv4(link, address.ipv4()).payload(),
+            Family::V6 => search_ipv6(self.tables, link, address),
         })
-    }
-
-    /// Follows the searches of an address to their value. A function of its own in the bytecode.
-    #[inline(never)]
-    pub fn search(&self, link: Link, family: Family, address: &Address) -> u32 {
-        match family {
-            Family::V4 => self.search_ipv4(link, address.ipv4()).payload(),
-            Family::V6 => self.search_ipv6(link, address),
-        }
     }
 
     /// The row of a class: the number of its line and its first word.
@@ -65,7 +57,7 @@ impl<'a, T: Tables> Generation<'a, T> {
     #[inline(always)]
     pub fn column(&self, rows: RowTable, class: Class, column: u32) -> Option<Link> {
         let (line, first) = self.row(rows, class);
-        Some(Link(self.word(self.tables.line(line)?, first | column)))
+        Some(Link(Searches(self.tables).word(self.tables.line(line)?, first | column)))
     }
 
     /// The first matching rule behind a column. `None` if the tables are damaged.
@@ -74,7 +66,7 @@ impl<'a, T: Tables> Generation<'a, T> {
         let link = match link.kind() {
             Kind::Value => link,
             Kind::Range => return self.in_range(link, key),
-            Kind::Tree(levels) => self.descend(link.payload(), levels, key)?,
+            Kind::Tree(levels) => Searches(self.tables).descend(link.payload(), levels, key)?,
             Kind::Table | Kind::Wide => return None,
         };
         Some(Rule(link.payload()))
@@ -84,14 +76,38 @@ impl<'a, T: Tables> Generation<'a, T> {
     fn in_range(&self, link: Link, key: u16) -> Option<Rule> {
         let line = self.tables.line(link.payload() >> 2)?;
         let first = (link.payload() & 3) << 2;
-        let keys = self.word(line, first | range::KEYS);
+        let searches = Searches(self.tables);
+        let keys = searches.word(line, first | range::KEYS);
         let past = self.tables.opaque(u64::from(key.wrapping_sub(keys as u16)));
         let inside = is_below(past, u64::from(keys >> 16).wrapping_add(1));
-        Some(Rule(self.word(line, first.wrapping_add(range::OUTSIDE).wrapping_add(inside))))
+        Some(Rule(searches.word(line, first.wrapping_add(range::OUTSIDE).wrapping_add(inside))))
     }
+}
 
+/// Follows the searches of an address to their value. A function of its own in the bytecode.
+#[inline(never)]
+pub fn search<'a, T: Tables<'a>>(tables: T, link: Link, family: Family, address: &Address) -> u32 {
+    match family {
+        Family::V4 => Searches(tables).ipv4(link, address.ipv4()).payload(),
+        Family::V6 => search_ipv6(tables, link, address),
+    }
+}
+
+/// A function of its own in the bytecode: inlined at each of its callers it would double the program.
+#[inline(never)]
+fn search_ipv6<'a, T: Tables<'a>>(tables: T, link: Link, address: &Address) -> u32 {
+    let searches = Searches(tables);
+    let link = searches.half(link, address.high);
+    searches.half(link.crossed(), address.low).payload()
+}
+
+/// The steps that searches are made of.
+#[derive(Clone, Copy)]
+struct Searches<T>(T);
+
+impl<'a, T: Tables<'a>> Searches<T> {
     #[inline(always)]
-    fn search_ipv4(&self, link: Link, address: u32) -> Link {
+    fn ipv4(self, link: Link, address: u32) -> Link {
         let link = match link.kind() {
             Kind::Value | Kind::Range => return link,
             Kind::Wide => return self.wide_ipv4(link, address).unwrap_or(DAMAGED),
@@ -105,16 +121,9 @@ impl<'a, T: Tables> Generation<'a, T> {
         }
     }
 
-    /// A function of its own in the bytecode: inlined at each of its callers it would double the program.
-    #[inline(never)]
-    fn search_ipv6(&self, link: Link, address: &Address) -> u32 {
-        let link = self.half(link, address.high);
-        self.half(link.crossed(), address.low).payload()
-    }
-
     /// Follows the searches of one half of an IPv6 address.
     #[inline(always)]
-    fn half(&self, mut link: Link, half: u64) -> Link {
+    fn half(self, mut link: Link, half: u64) -> Link {
         // What is still to be looked at, the next chunk in front. How much that is the links tell: a count would be known
         // to the verifier, which would follow every number of chunks apart from the others.
         let mut left = half;
@@ -143,22 +152,22 @@ impl<'a, T: Tables> Generation<'a, T> {
 
     /// A word of a line, by a number that is not more than it has.
     #[inline(always)]
-    fn word(&self, line: &Line, index: u32) -> u32 {
-        line.word(self.tables.opaque(u64::from(index)) as u32)
+    fn word(self, line: &Line, index: u32) -> u32 {
+        line.word(self.0.opaque(u64::from(index)) as u32)
     }
 
     /// A table: the link of a chunk.
     #[inline(always)]
-    fn entry(&self, link: Link, key: u16) -> Option<Link> {
-        let line = self.tables.line(link.payload().wrapping_add(u32::from(key >> 4)))?;
+    fn entry(self, link: Link, key: u16) -> Option<Link> {
+        let line = self.0.line(link.payload().wrapping_add(u32::from(key >> 4)))?;
         Some(Link(line.word(u32::from(key))))
     }
 
     /// The link of the interval that holds a whole IPv4 address.
     #[inline(always)]
-    fn wide_ipv4(&self, link: Link, address: u32) -> Option<Link> {
-        let line = self.tables.line(link.payload())?;
-        let address = self.tables.opaque(u64::from(address));
+    fn wide_ipv4(self, link: Link, address: u32) -> Option<Link> {
+        let line = self.0.line(link.payload())?;
+        let address = self.0.opaque(u64::from(address));
         let mut below = 0u32;
         for index in 0..wide::IPV4_ENDS {
             below = below.wrapping_add(is_below(u64::from(line.word(index)), address));
@@ -168,8 +177,8 @@ impl<'a, T: Tables> Generation<'a, T> {
 
     /// The link of the interval that holds half an IPv6 address, and the bits of it that are done with.
     #[inline(always)]
-    fn wide_ipv6(&self, link: Link, half: u64) -> Option<(Link, u32)> {
-        let line = self.tables.line(link.payload())?;
+    fn wide_ipv6(self, link: Link, half: u64) -> Option<(Link, u32)> {
+        let line = self.0.line(link.payload())?;
         let mut below = 0u32;
         for index in 0..wide::IPV6_ENDS {
             below = below.wrapping_add(is_below_wide(line.long(index), half));
@@ -180,7 +189,7 @@ impl<'a, T: Tables> Generation<'a, T> {
 
     /// One tree, one chunk: the link of the interval that holds `key`; `None` if the tables are damaged.
     #[inline(always)]
-    fn descend(&self, first: u32, levels: u32, key: u16) -> Option<Link> {
+    fn descend(self, first: u32, levels: u32, key: u16) -> Option<Link> {
         let mut number = first;
         let mut levels = levels;
         let keys = Keys::new(key);
@@ -188,7 +197,7 @@ impl<'a, T: Tables> Generation<'a, T> {
             if levels == 0 {
                 break;
             }
-            let inner = self.tables.line(number)?;
+            let inner = self.0.line(number)?;
             let mut below = 0u64;
             for index in 1..=(INNER_CHILDREN / 4) as u32 {
                 below = below.wrapping_add(keys.past(inner.long(index)));
@@ -196,7 +205,7 @@ impl<'a, T: Tables> Generation<'a, T> {
             number = inner.word(0).wrapping_add(Keys::count(below));
             levels = levels.wrapping_sub(1);
         }
-        let leaf = self.tables.line(number)?;
+        let leaf = self.0.line(number)?;
         let mut below = 0u64;
         for index in 0..(LEAF_INTERVALS / 4) as u32 {
             below = below.wrapping_add(keys.past(leaf.long(index)));

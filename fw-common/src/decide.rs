@@ -3,12 +3,12 @@
 //! Finds the generation in force and the interface, has the frame looked at once, and hands what rules can see to
 //! [`crate::layers`].
 
-use crate::classify::{Class, Generation};
+use crate::classify::Class;
 use crate::conntrack::Connection;
 use crate::exempt::{self, Port};
 use crate::frame::{Frame, Link};
 use crate::layers::{Case, Effect, Judgement, Word};
-use crate::layout::{DEVICES_PER_BUCKET, Interface, InterfaceLines, PolicyLine, RootLine};
+use crate::layout::{DEVICES_PER_BUCKET, Interface, InterfaceLine, PolicyLine, RootLine};
 use crate::related::Subject;
 use crate::verdict::{Decision, Reason};
 use crate::wire::{self, LinkHeader, Parsed};
@@ -43,6 +43,8 @@ pub struct Sighting {
 pub struct Scratch {
     pub(crate) link: Link,
     pub(crate) port: Port,
+    /// Number of the interface's line.
+    pub(crate) interface: u32,
     /// See [`wire::plain`].
     pub(crate) is_plain: bool,
     pub(crate) bytes: u32,
@@ -63,6 +65,7 @@ impl Scratch {
     /// Unused.
     pub const EMPTY: Self = Self {
         link: Link::Bare,
+        interface: 0,
         is_plain: false,
         bytes: 0,
         port: Port { direction: Direction::Ingress, faces_instance: false },
@@ -89,7 +92,12 @@ impl Scratch {
 
 /// Judges a frame.
 #[inline(always)]
-pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch: &mut Scratch) -> Decision {
+pub fn judge<'a, F: Frame, T: Tables<'a>>(
+    frame: &F,
+    tables: T,
+    seen: Sighting,
+    scratch: &mut Scratch,
+) -> Decision {
     let direction = if matches!(seen.hook, Hook::Received) { Direction::Ingress } else { Direction::Egress };
     let unknown = Decision {
         reason: Reason::NotConfigured,
@@ -99,14 +107,15 @@ pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch
         acl_rule: 0,
         group_rule: 0,
     };
-    let found = generation_in_force(tables).and_then(|generation| interface_of(generation, seen.ifindex));
-    let Some((generation, interface)) = found else {
+    let found = generation_in_force(tables).and_then(|root| interface_of(tables, root, seen.ifindex));
+    let Some((root, interface, number)) = found else {
         scratch.bytes = frame.len();
         return unknown;
     };
     let faces_instance = interface.has(Interface::FACES_INSTANCE);
     let direction = if faces_instance { direction.reverse() } else { direction };
     scratch.port = Port { direction, faces_instance };
+    scratch.interface = number;
     let is_bare = interface.has(Interface::BARE);
     scratch.is_plain = !is_bare && wire::plain(frame, &mut scratch.room.packet);
     tables.reread(scratch);
@@ -124,7 +133,7 @@ pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch
     let outcome = match scratch.parsed {
         Err(reason) => Judgement::of(reason),
         Ok(Parsed::Other) => Judgement::of(other_ethertype(tables, interface, scratch.room.link)),
-        Ok(Parsed::Ip) => judge_packet(generation, interface, scratch),
+        Ok(Parsed::Ip) => judge_packet(tables, root, interface, scratch),
     };
     Decision {
         reason: outcome.reason,
@@ -137,15 +146,15 @@ pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch
 }
 
 #[inline(always)]
-fn judge_packet<T: Tables>(
-    generation: Generation<'_, T>,
-    interface: InterfaceLines<'_>,
-    scratch: &mut Scratch,
+fn judge_packet<'a, T: Tables<'a>>(
+    tables: T,
+    root: RootLine<'a>,
+    interface: InterfaceLine<'a>,
+    work: &mut Scratch,
 ) -> Judgement {
-    let number = interface.policy(scratch.room.packet.family, scratch.port.direction);
-    let Some(line) = generation.tables.line(number) else { return Judgement::of(Reason::TablesDamaged) };
-    let policy = PolicyLine(line);
-    Case { generation, interface, policy, work: scratch }.judge()
+    let number = InterfaceLine::policy(work.interface, work.room.packet.family, work.port.direction);
+    let Some(line) = tables.line(number) else { return Judgement::of(Reason::TablesDamaged) };
+    Case { tables, root, interface, policy: PolicyLine(line), work }.judge()
 }
 
 /// All that reads the frame: what it is, whether it always passes, which connection it is about. A function of its own
@@ -168,32 +177,32 @@ fn look<F: Frame>(frame: &F, scratch: &mut Scratch) -> Done {
 /// which the verifier refuses ("cannot return stack pointer to the caller", Linux 6.18).
 pub(crate) type Done = u32;
 
-/// The live generation; past its deadline, unconfirmed, the one before. `None` if nothing is in force.
+/// The root of the live generation; past its deadline, unconfirmed, that of the one before. `None` if nothing is in force.
 #[inline(always)]
-fn generation_in_force<T: Tables>(tables: &T) -> Option<Generation<'_, T>> {
+fn generation_in_force<'a, T: Tables<'a>>(tables: T) -> Option<RootLine<'a>> {
     let live = tables.live();
     if live == 0 {
         return None;
     }
     let root = RootLine(tables.line(live)?);
     if root.deadline_ns() == 0 || tables.now_ns() < root.deadline_ns() {
-        return Some(Generation { tables, root });
+        return Some(root);
     }
     let before = root.previous();
     if before == 0 {
         return None;
     }
-    Some(Generation { tables, root: RootLine(tables.line(before)?) })
+    Some(RootLine(tables.line(before)?))
 }
 
-/// The interface that a device carries in this generation.
+/// The interface that a device carries in this generation, and the number of its line.
 #[inline(always)]
-fn interface_of<T: Tables>(
-    generation: Generation<'_, T>,
+fn interface_of<'a, T: Tables<'a>>(
+    tables: T,
+    root: RootLine<'a>,
     ifindex: u32,
-) -> Option<(Generation<'_, T>, InterfaceLines<'_>)> {
-    let bucket = generation.root.devices().wrapping_add(ifindex & generation.root.device_mask());
-    let bucket = generation.tables.line(bucket)?;
+) -> Option<(RootLine<'a>, InterfaceLine<'a>, u32)> {
+    let bucket = tables.line(root.devices().wrapping_add(ifindex & root.device_mask()))?;
     let mut number = 0;
     for pair in 0..DEVICES_PER_BUCKET {
         let entry = bucket.long(pair);
@@ -205,12 +214,11 @@ fn interface_of<T: Tables>(
     if number == 0 {
         return None;
     }
-    let line = generation.tables.line(number)?;
-    Some((generation, InterfaceLines { line, number }))
+    Some((root, InterfaceLine(tables.line(number)?), number))
 }
 
 #[inline(always)]
-fn other_ethertype<T: Tables>(tables: &T, interface: InterfaceLines<'_>, link: LinkHeader) -> Reason {
+fn other_ethertype<'a, T: Tables<'a>>(tables: T, interface: InterfaceLine<'_>, link: LinkHeader) -> Reason {
     let ethertype = link.ethertype;
     if let Some(reason) = exempt::frame(ethertype, link.link_local) {
         return reason;

@@ -110,33 +110,33 @@ impl MemoryTables {
     }
 }
 
-impl Tables for MemoryTables {
-    fn live(&self) -> u32 {
+impl<'a> Tables<'a> for &'a MemoryTables {
+    fn live(self) -> u32 {
         self.line(0).map_or(0, |line| line.word(head::LIVE))
     }
 
-    fn line(&self, number: u32) -> Option<&Line> {
+    fn line(self, number: u32) -> Option<&'a Line> {
         self.lines.get(number as usize)
     }
 
-    fn opaque(&self, value: u64) -> u64 {
+    fn opaque(self, value: u64) -> u64 {
         value
     }
 
-    fn reread<M>(&self, _memory: &mut M) {}
+    fn reread<M>(self, _memory: &mut M) {}
 
-    fn now_ns(&self) -> u64 {
+    fn now_ns(self) -> u64 {
         self.now_ns.get()
     }
 
-    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
         if let Some(connection) = self.confirmed.borrow_mut().get_mut(key) {
             return Some(update(connection));
         }
         self.half_open.borrow_mut().get_mut(key).map(update)
     }
 
-    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+    fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         match class {
             Class::HalfOpen => {
                 self.confirmed.borrow_mut().remove(key);
@@ -151,21 +151,21 @@ impl Tables for MemoryTables {
         }
     }
 
-    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
+    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
         // Gone either way: a flow that found no room must not live on as a half-open one.
         let Some(connection) = self.half_open.borrow_mut().remove(key) else { return Ok(()) };
         self.insert_confirmed(*key, connection)
     }
 
-    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+    fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
         self.datagrams.borrow().get(key).copied()
     }
 
-    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram) {
+    fn remember_datagram(self, key: &FragmentKey, datagram: &Datagram) {
         self.datagrams.borrow_mut().insert(*key, *datagram);
     }
 
-    fn note_ethertype(&self, zone: u32, ethertype: u16) {
+    fn note_ethertype(self, zone: u32, ethertype: u16) {
         let mut ethertypes = self.ethertypes.borrow_mut();
         let count = ethertypes.entry((zone, ethertype)).or_default();
         *count = count.wrapping_add(1);

@@ -90,6 +90,7 @@ static POLICY_LAST: u64 = 0;
 const LINE_SHIFT: u32 = size_of::<Line>().trailing_zeros();
 
 /// The maps as [`Tables`].
+#[derive(Clone, Copy)]
 pub(crate) struct Maps {
     policy: *const Line,
 }
@@ -102,45 +103,45 @@ impl Maps {
     }
 }
 
-impl Tables for Maps {
+impl<'a> Tables<'a> for Maps {
     #[inline(always)]
-    fn live(&self) -> u32 {
+    fn live(self) -> u32 {
         // SAFETY: the first word of the array; volatile, since the loader writes it while programs run.
         unsafe { core::ptr::read_volatile(self.policy.cast()) }
     }
 
     #[inline(always)]
-    fn line(&self, number: u32) -> Option<&Line> {
+    fn line(self, number: u32) -> Option<&'a Line> {
         // SAFETY: reads a word that the loader set before the program was loaded.
         let last = unsafe { core::ptr::read_volatile(&raw const POLICY_LAST) };
-        // Compared as the whole register that is then added: the verifier bounds no other.
+        // Compared as the whole register that is then added, and added after that: the verifier bounds no other.
         let offset = opaque((number as usize) << LINE_SHIFT);
         if offset > last as usize {
             return None;
         }
         // SAFETY: a whole line of the array, which lives as long as the program. Lines that a hook can reach are not
         // written.
-        Some(unsafe { &*self.policy.byte_add(offset) })
+        Some(unsafe { &*self.policy.byte_add(opaque(offset)) })
     }
 
     #[inline(always)]
-    fn opaque(&self, value: u64) -> u64 {
+    fn opaque(self, value: u64) -> u64 {
         opaque(value as usize) as u64
     }
 
     #[inline(always)]
-    fn reread<M>(&self, memory: &mut M) {
+    fn reread<M>(self, memory: &mut M) {
         reread(memory);
     }
 
     #[inline(always)]
-    fn now_ns(&self) -> u64 {
+    fn now_ns(self) -> u64 {
         // SAFETY: takes nothing, returns an integer.
         unsafe { bpf_ktime_get_coarse_ns() }
     }
 
     #[inline(always)]
-    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
         let entry = CONNECTIONS.get_ptr_mut(key).or_else(|| HALF_OPEN.get_ptr_mut(key))?;
         // SAFETY: the kernel keeps the element's memory valid until this program returns. It may be recycled for
         // another flow meanwhile, and another CPU may write it: see `Tables::connection` for what that can do.
@@ -148,7 +149,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+    fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         match class {
             Class::HalfOpen => {
                 // What is over must not answer for its successor; most flows have no predecessor.
@@ -167,7 +168,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
+    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
         let Some(entry) = HALF_OPEN.get_ptr(key) else { return Ok(()) };
         // SAFETY: as in `connection`; the kernel copies the value before this program returns.
         let confirmed = insert_confirmed(key, unsafe { &*entry });
@@ -177,19 +178,19 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+    fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
         // SAFETY: copied at once; a recycled element is caught by its generation and age, at worst it lends the
         // verdict of a datagram judged in the same instant.
         unsafe { DATAGRAMS.get(key) }.copied()
     }
 
     #[inline(always)]
-    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram) {
+    fn remember_datagram(self, key: &FragmentKey, datagram: &Datagram) {
         let _ = DATAGRAMS.insert(key, datagram, 0);
     }
 
     #[inline(always)]
-    fn note_ethertype(&self, zone: u32, ethertype: u16) {
+    fn note_ethertype(self, zone: u32, ethertype: u16) {
         let key = (zone << 16) | u32::from(ethertype);
         match ETHERTYPES.get_ptr_mut(&key) {
             // SAFETY: as in `connection`; a lost increment is a frame less in a list for people.

@@ -10,7 +10,7 @@ use crate::maps::{COUNTERS, Maps, RULES};
 pub(crate) fn judge<F: Frame>(frame: &F, seen: Sighting, scratch: &mut Scratch) -> Verdict {
     // Cannot fail: the map has one element. Dropped all the same if it did.
     let Some(maps) = Maps::new() else { return Verdict::Drop };
-    let decision = decide(frame, &maps, seen, scratch);
+    let decision = decide(frame, maps, seen, scratch);
     let packets = u64::from(frame.segments());
     let bytes = u64::from(scratch.bytes());
     add(COUNTERS.get_ptr_mut(decision.counter_index()), packets, bytes);

@@ -1,12 +1,13 @@
 //! The stateless layer. Traffic with both ends inside the subnet does not cross its border.
 
-use super::{Case, Word};
+use super::{Case, Word, apart};
 use crate::Tables;
 use crate::classify::{Class, service};
-use crate::decide::Done;
+use crate::decide::{Done, Scratch};
+use crate::layout::{InterfaceLine, PolicyLine, RootLine};
 use crate::verdict::Reason;
 
-impl<T: Tables> Case<'_, T> {
+impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     #[inline(always)]
     pub(super) fn network_acl(&mut self) -> Word {
         if self.policy.acl().line == 0 {
@@ -18,15 +19,14 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     fn ask_acl(&mut self) -> Option<Word> {
         let (column, key) = service(&self.work.room.packet, false);
-        let link = self.generation.column(self.policy.acl(), self.work.remote, column)?;
+        let link = self.generation().column(self.policy.acl(), self.work.remote, column)?;
         if link.is_inside() {
-            self.generation.tables.reread(self.work);
-            self.work.done = self.is_within_subnet();
+            self.work.done = apart!(self, is_within_subnet);
             if self.work.done != 0 {
                 return Some(Word::of(Reason::Unfiltered));
             }
         }
-        let rule = self.generation.rule(link, key)?;
+        let rule = self.generation().rule(link, key)?;
         let reason = if rule.allows() {
             Reason::AclAllow
         } else if rule.is_implicit() {
@@ -38,11 +38,11 @@ impl<T: Tables> Case<'_, T> {
     }
 
     /// 1 if the interface's end is inside too.
-    #[inline(never)]
+    #[inline(always)]
     fn is_within_subnet(&mut self) -> Done {
-        let searches = self.generation.root.tree(self.work.room.packet.family);
+        let searches = self.root.tree(self.work.room.packet.family);
         let class = Class(self.search_local(searches));
-        let link = self.generation.column(self.policy.acl(), class, 0);
+        let link = self.generation().column(self.policy.acl(), class, 0);
         u32::from(link.is_some_and(|link| link.is_inside()))
     }
 }

@@ -1,16 +1,16 @@
 //! The stateful layer: connections first, then the pooled rules of all groups.
 
-use super::{Case, Effect, is_opening};
+use super::{Case, Effect, apart, is_opening};
 use crate::Tables;
 use crate::classify::service;
 use crate::conntrack::{Class, Connection, Step};
 use crate::decide::{Done, Scratch};
-use crate::layout::{PolicyLine, RowTable, Rule};
+use crate::layout::{InterfaceLine, PolicyLine, RootLine, RowTable, Rule};
 use crate::packet::{protocol, tcp_flags};
 use crate::related::SubjectKind;
 use crate::verdict::Reason;
 
-impl<T: Tables> Case<'_, T> {
+impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Whether a SYN may come in is its own rules' word alone, whatever is tracked: so a flood of them is refused before it
     /// costs a look at the connections.
     #[inline(always)]
@@ -27,7 +27,7 @@ impl<T: Tables> Case<'_, T> {
     }
 
     /// Leaves the groups' word in `work.group`.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn security_group(&mut self) -> Done {
         self.work.group.rule = 0;
         self.name_subject();
@@ -38,7 +38,7 @@ impl<T: Tables> Case<'_, T> {
         };
         match known {
             Some(reason) => self.work.group.reason = reason,
-            None => self.work.done = self.without_entry(),
+            None => self.work.done = apart!(self, without_entry),
         }
         self.work.group.rule
     }
@@ -55,7 +55,7 @@ impl<T: Tables> Case<'_, T> {
     }
 
     /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray.
-    #[inline(never)]
+    #[inline(always)]
     fn without_entry(&mut self) -> Done {
         self.work.group.reason = self.ask_rules().unwrap_or(Reason::TablesDamaged);
         self.work.group.rule
@@ -88,11 +88,11 @@ impl<T: Tables> Case<'_, T> {
     /// A TCP segment without SYN and without a connection.
     #[inline(always)]
     fn mid_stream(&mut self, rule: Rule, answered: Rule) -> Reason {
-        let is_adopting = self.generation.tables.now_ns() < self.interface.adopt_until_ns();
+        let is_adopting = self.tables.now_ns() < self.interface.adopt_until_ns();
         // No segment of a live connection is without ACK (RFC 9293 section 3.5.2), but for a RST.
         let has_ack = self.work.room.packet.tcp_flags & tcp_flags::ACK != 0;
         let adopts = is_adopting && has_ack && (rule.allows() || answered.allows());
-        if adopts || (rule.allows() && self.generation.root.pickup()) {
+        if adopts || (rule.allows() && self.root.pickup()) {
             let reason = if adopts { Reason::Adopted } else { Reason::GroupRule };
             return self.adopt(rule, answered, reason);
         }
@@ -105,7 +105,7 @@ impl<T: Tables> Case<'_, T> {
         if self.work.effect == Effect::Commit {
             self.note_opening(rule, flags);
             let Scratch { subject, opening, .. } = &*self.work;
-            if self.generation.tables.insert(&subject.key, opening, Class::HalfOpen).is_err() {
+            if self.tables.insert(&subject.key, opening, Class::HalfOpen).is_err() {
                 return Reason::AllowanceExceeded;
             }
         }
@@ -130,7 +130,7 @@ impl<T: Tables> Case<'_, T> {
             self.note_opening(rule, 0);
             self.work.opening.adopt(&self.work.room.packet, opened_by, self.interface);
             let Scratch { subject, opening, .. } = &*self.work;
-            if self.generation.tables.insert(&subject.key, opening, Class::Confirmed).is_err() {
+            if self.tables.insert(&subject.key, opening, Class::Confirmed).is_err() {
                 return Reason::AllowanceExceeded;
             }
         }
@@ -140,7 +140,7 @@ impl<T: Tables> Case<'_, T> {
 
     #[inline(always)]
     fn note_opening(&mut self, rule: Rule, flags: u8) {
-        let now_ns = self.generation.tables.now_ns();
+        let now_ns = self.tables.now_ns();
         let direction = self.direction();
         let flags = if rule.is_reserved() { flags | Connection::RESERVED } else { flags };
         self.work.opening.restart(now_ns, rule.slot(), flags);
@@ -150,16 +150,16 @@ impl<T: Tables> Case<'_, T> {
     /// Applies the packet to its connection. `None` where there is none, or none that still counts.
     #[inline(always)]
     pub(super) fn follow(&mut self) -> Option<Reason> {
-        let now_ns = self.generation.tables.now_ns();
+        let now_ns = self.tables.now_ns();
         let change = self.work.effect == Effect::Commit;
         let key = &self.work.subject.key;
-        let step = self.generation.tables.connection(key, |connection| {
+        let step = self.tables.connection(key, |connection| {
             let bytes = u64::from(self.work.bytes);
             connection.step(&self.work.room.packet, bytes, self.direction(), now_ns, self.interface, change)
         })?;
         match step {
             Step::Belongs => Some(Reason::Established),
-            Step::Confirms => match self.generation.tables.confirm(key) {
+            Step::Confirms => match self.tables.confirm(key) {
                 Ok(()) => Some(Reason::Established),
                 Err(_) => Some(Reason::AllowanceExceeded),
             },
@@ -175,18 +175,18 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     fn related(&self) -> Option<Reason> {
         let quoted = self.direction().reverse();
-        let now_ns = self.generation.tables.now_ns();
+        let now_ns = self.tables.now_ns();
         let key = &self.work.subject.key;
-        let is_live =
-            self.generation.tables.connection(key, |connection| connection.may_be_quoted(quoted, now_ns))?;
+        let is_live = self.tables.connection(key, |connection| connection.may_be_quoted(quoted, now_ns))?;
         is_live.then_some(Reason::Related)
     }
 
     /// The rule that would admit, as a first packet of the other direction, what this packet answers.
     #[inline(always)]
     fn answered_rule(&self) -> Option<Rule> {
-        let reverse = self.interface.policy(self.work.room.packet.family, self.direction().reverse());
-        let rows = PolicyLine(self.generation.tables.line(reverse)?).groups();
+        let packet = &self.work.room.packet;
+        let reverse = InterfaceLine::policy(self.work.interface, packet.family, self.direction().reverse());
+        let rows = PolicyLine(self.tables.line(reverse)?).groups();
         if rows.line == 0 { Some(Rule::NONE) } else { self.rule(rows, true) }
     }
 
@@ -194,7 +194,7 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     pub(super) fn rule(&self, rows: RowTable, reply: bool) -> Option<Rule> {
         let (column, key) = service(&self.work.room.packet, reply);
-        let link = self.generation.column(rows, self.work.remote, column)?;
-        self.generation.rule(link, key)
+        let link = self.generation().column(rows, self.work.remote, column)?;
+        self.generation().rule(link, key)
     }
 }

@@ -10,11 +10,11 @@ mod acl;
 mod groups;
 mod services;
 
-use crate::classify::Generation;
+use crate::classify::{Generation, search};
 use crate::decide::{Done, Scratch};
 use crate::flow::Direction;
 use crate::fragment::{Datagram, FragmentKey};
-use crate::layout::{Interface, InterfaceLines, Link, PolicyLine};
+use crate::layout::{Interface, InterfaceLine, Link, PolicyLine, RootLine};
 use crate::packet::{Fragment, Packet, protocol, tcp_flags};
 use crate::verdict::{Reason, Verdict};
 use crate::{Tables, related};
@@ -69,24 +69,47 @@ pub(crate) enum Effect {
 }
 
 /// A packet at an interface, and everything its judgement needs.
-pub(crate) struct Case<'a, T> {
-    pub(crate) generation: Generation<'a, T>,
-    pub(crate) interface: InterfaceLines<'a>,
+pub(crate) struct Case<'a, 'w, T> {
+    pub(crate) tables: T,
+    pub(crate) root: RootLine<'a>,
+    pub(crate) interface: InterfaceLine<'a>,
     pub(crate) policy: PolicyLine<'a>,
-    pub(crate) work: &'a mut Scratch,
+    pub(crate) work: &'w mut Scratch,
 }
 
-impl<T: Tables> Case<'_, T> {
+/// Takes a step of a case as a function of its own in the bytecode. What it gets are the five arguments that there may
+/// be, and no pointer to the stack: what lies there the verifier would have to tell apart, path by path, as long as a
+/// pointer leads to it.
+macro_rules! apart {
+    ($case:expr, $step:ident) => {{
+        #[inline(never)]
+        fn apart<'a, T: Tables<'a>>(
+            tables: T,
+            root: RootLine<'a>,
+            interface: InterfaceLine<'a>,
+            policy: PolicyLine<'a>,
+            work: &mut Scratch,
+        ) -> Done {
+            Case { tables, root, interface, policy, work }.$step()
+        }
+        let case = &mut *$case;
+        case.tables.reread(case.work);
+        apart(case.tables, case.root, case.interface, case.policy, case.work)
+    }};
+}
+use apart;
+
+impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     #[inline(always)]
     pub(crate) fn judge(&mut self) -> Judgement {
-        if let Fragment::Later { id } = self.work.room.packet.fragment {
-            self.work.done = self.later_fragment(id);
+        if let Fragment::Later { .. } = self.work.room.packet.fragment {
+            self.work.done = apart!(self, later_fragment);
             return self.work.outcome;
         }
         let outcome = self.first_or_whole();
-        if let Fragment::First { id } = self.work.room.packet.fragment {
+        if let Fragment::First { .. } = self.work.room.packet.fragment {
             self.work.outcome = outcome;
-            self.work.done = self.remember(id);
+            self.work.done = apart!(self, remember);
         }
         outcome
     }
@@ -97,15 +120,14 @@ impl<T: Tables> Case<'_, T> {
             return Judgement::of(Reason::SourceDestCheck);
         }
         let packet = &self.work.room.packet;
-        self.work.remote = self.generation.classify(packet.family, packet.remote(self.direction()));
-        self.generation.tables.reread(self.work);
+        self.work.remote = self.generation().classify(packet.family, packet.remote(self.direction()));
+        self.tables.reread(self.work);
         if self.work.remote.is_damaged() {
             return Judgement::of(Reason::TablesDamaged);
         }
         if self.policy.services().line != 0 {
             self.work.group.reason = Reason::Unfiltered;
-            self.generation.tables.reread(self.work);
-            self.work.done = self.exempt_service();
+            self.work.done = apart!(self, exempt_service);
             if matches!(self.work.group.reason, Reason::ExemptService) {
                 return Judgement::of(Reason::ExemptService);
             }
@@ -122,8 +144,7 @@ impl<T: Tables> Case<'_, T> {
         }
         self.work.effect = if acl.passes() { Effect::Commit } else { Effect::Peek };
         self.work.acl = acl;
-        self.generation.tables.reread(self.work);
-        self.work.done = self.security_group();
+        self.work.done = apart!(self, security_group);
         let Scratch { acl, group, .. } = &*self.work;
         if group.passes() && !acl.passes() {
             return acl.alone();
@@ -139,14 +160,13 @@ impl<T: Tables> Case<'_, T> {
         if *self.work.room.packet.local(self.direction()) == self.policy.address() {
             return false;
         }
-        self.generation.tables.reread(self.work);
-        self.work.done = self.fails_source_dest_check();
+        self.work.done = apart!(self, fails_source_dest_check);
         self.work.done != 0
     }
 
     /// 1 if it does. Unspecified and link-local addresses are everybody's, and an inbound destination may be a group of
     /// receivers.
-    #[inline(never)]
+    #[inline(always)]
     fn fails_source_dest_check(&mut self) -> Done {
         let local = self.work.room.packet.local(self.direction());
         let is_everybodys = local.is_unspecified()
@@ -162,17 +182,17 @@ impl<T: Tables> Case<'_, T> {
     #[inline(always)]
     fn search_local(&mut self, searches: Link) -> u32 {
         self.work.local = *self.work.room.packet.local(self.direction());
-        self.generation.tables.reread(self.work);
-        self.generation.search(searches, self.work.room.packet.family, &self.work.local)
+        self.tables.reread(self.work);
+        search(self.tables, searches, self.work.room.packet.family, &self.work.local)
     }
 
     /// A later fragment follows its first.
-    #[inline(never)]
-    fn later_fragment(&mut self, id: u32) -> Done {
-        let key = FragmentKey::of(&self.work.room.packet, id, self.interface.zone(), self.direction());
-        let now_ns = self.generation.tables.now_ns();
-        self.work.outcome = match self.generation.tables.datagram(&key) {
-            Some(datagram) if datagram.is_valid(now_ns, self.generation.root.generation()) => Judgement {
+    #[inline(always)]
+    fn later_fragment(&mut self) -> Done {
+        let key = FragmentKey::of(&self.work.room.packet, self.interface.zone(), self.direction());
+        let now_ns = self.tables.now_ns();
+        self.work.outcome = match self.tables.datagram(&key) {
+            Some(datagram) if datagram.is_valid(now_ns, self.root.generation()) => Judgement {
                 reason: datagram.reason(),
                 acl_rule: datagram.acl_rule,
                 group_rule: datagram.group_rule,
@@ -182,20 +202,25 @@ impl<T: Tables> Case<'_, T> {
         self.work.outcome.acl_rule
     }
 
-    #[inline(never)]
-    fn remember(&mut self, id: u32) -> Done {
-        let key = FragmentKey::of(&self.work.room.packet, id, self.interface.zone(), self.direction());
+    #[inline(always)]
+    fn remember(&mut self) -> Done {
+        let key = FragmentKey::of(&self.work.room.packet, self.interface.zone(), self.direction());
         let outcome = self.work.outcome;
         let datagram = Datagram {
-            judged_ns: self.generation.tables.now_ns(),
-            generation: self.generation.root.generation(),
+            judged_ns: self.tables.now_ns(),
+            generation: self.root.generation(),
             acl_rule: outcome.acl_rule,
             group_rule: outcome.group_rule,
             reason: outcome.reason as u8,
             padding: [0; 3],
         };
-        self.generation.tables.remember_datagram(&key, &datagram);
+        self.tables.remember_datagram(&key, &datagram);
         self.work.outcome.acl_rule
+    }
+
+    #[inline(always)]
+    fn generation(&self) -> Generation<'a, T> {
+        Generation { tables: self.tables, root: self.root }
     }
 
     #[inline(always)]

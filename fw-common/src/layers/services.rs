@@ -9,9 +9,9 @@ use crate::packet::protocol;
 use crate::related::SubjectKind;
 use crate::verdict::Reason;
 
-impl<T: Tables> Case<'_, T> {
+impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Traffic to an exempt service goes out by its port and comes back by its connection.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn exempt_service(&mut self) -> Done {
         if self.is_exempt_service() == Some(true) {
             self.work.group.reason = Reason::ExemptService;
@@ -33,8 +33,8 @@ impl<T: Tables> Case<'_, T> {
             return None;
         }
         self.work.effect = Effect::Commit;
-        let now_ns = self.generation.tables.now_ns();
-        let is_service = self.generation.tables.connection(&self.work.subject.key, |connection| {
+        let now_ns = self.tables.now_ns();
+        let is_service = self.tables.connection(&self.work.subject.key, |connection| {
             connection.flags & Connection::SERVICE != 0 || connection.is_expired(now_ns)
         });
         if is_service == Some(false) {

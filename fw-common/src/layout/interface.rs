@@ -99,55 +99,50 @@ impl Interface {
 
 /// The first line of an interface, read field by field.
 #[derive(Clone, Copy)]
-pub struct InterfaceLines<'a> {
-    /// Identity, flags, timers.
-    pub line: &'a Line,
-    /// Its number.
-    pub number: u32,
-}
+pub struct InterfaceLine<'a>(pub &'a Line);
 
-impl InterfaceLines<'_> {
+impl InterfaceLine<'_> {
     /// See [`Interface::zone`].
     #[inline(always)]
     pub fn zone(&self) -> u32 {
-        self.line.word(0)
+        self.0.word(0)
     }
 
     /// Whether a flag of [`Interface`] is set.
     #[inline(always)]
     pub fn has(&self, flag: u32) -> bool {
-        self.line.word(1) & flag != 0
+        self.0.word(1) & flag != 0
     }
 
     /// See [`Interface::adopt_until_ns`].
     #[inline(always)]
     pub fn adopt_until_ns(&self) -> u64 {
-        self.line.long(1)
+        self.0.long(1)
     }
 
     /// See [`Interface::tcp_established`].
     #[inline(always)]
     pub fn tcp_established(&self) -> u32 {
-        self.line.word(4)
+        self.0.word(4)
     }
 
     /// See [`Interface::udp`].
     #[inline(always)]
     pub fn udp(&self) -> u32 {
-        self.line.word(5)
+        self.0.word(5)
     }
 
     /// See [`Interface::udp_stream`].
     #[inline(always)]
     pub fn udp_stream(&self) -> u32 {
-        self.line.word(6)
+        self.0.word(6)
     }
 
-    /// Number of the line of a [`Policy`].
+    /// The line of a [`Policy`], by the number of the interface's.
     #[inline(always)]
-    pub fn policy(&self, family: Family, direction: Direction) -> u32 {
+    pub fn policy(number: u32, family: Family, direction: Direction) -> u32 {
         let place = by_family(family, 1, 3).wrapping_add(u32::from(direction.code()));
-        self.number.wrapping_add(place)
+        number.wrapping_add(place)
     }
 }
 
@@ -227,7 +222,7 @@ mod tests {
         };
         const EMPTY: Line = Line([0; 16]);
         let lines = interface.to_lines();
-        let read = InterfaceLines { line: &lines[0], number: 0 };
+        let read = InterfaceLine(&lines[0]);
         assert_eq!(read.zone(), 9);
         assert!(read.has(Interface::BARE) && !read.has(Interface::FACES_INSTANCE));
         assert_eq!(read.adopt_until_ns(), 1 << 40);
@@ -235,7 +230,7 @@ mod tests {
         let families = [Family::V4, Family::V6].into_iter().zip(interface.policies);
         for (family, by_direction) in families {
             for (direction, policy) in [Direction::Ingress, Direction::Egress].into_iter().zip(by_direction) {
-                let number = read.policy(family, direction) as usize;
+                let number = InterfaceLine::policy(0, family, direction) as usize;
                 let line = PolicyLine(lines.get(number).unwrap_or(&EMPTY));
                 assert_eq!((line.acl(), line.groups()), (policy.acl, policy.groups));
                 assert_eq!((line.services(), line.own().0), (policy.services, policy.own));

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use fw_common::layout::{
-    DEVICES_PER_BUCKET, INNER_CHILDREN, InterfaceLines, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link,
+    DEVICES_PER_BUCKET, INNER_CHILDREN, InterfaceLine, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link,
     PolicyLine, RootLine, RowTable, TABLE_LINES, range, wide,
 };
 use fw_common::{Direction, Family};
@@ -87,10 +87,9 @@ impl<'a> Held<'a> {
             return Ok(());
         }
         let lines = self.lines;
-        let interface = InterfaceLines { line: self.line(number)?, number };
         for family in [Family::V4, Family::V6] {
             for direction in [Direction::Ingress, Direction::Egress] {
-                let policy = PolicyLine(&lines[interface.policy(family, direction) as usize]);
+                let policy = PolicyLine(&lines[InterfaceLine::policy(number, family, direction) as usize]);
                 self.follow(policy.own(), family)?;
                 for rows in [policy.acl(), policy.groups(), policy.services()] {
                     self.rows(rows, family)?;

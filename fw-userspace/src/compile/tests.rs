@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_common::classify::Generation;
-use fw_common::layout::{Column, InterfaceLines, PolicyLine, RootLine, Rule};
+use fw_common::layout::{Column, InterfaceLine, PolicyLine, RootLine, Rule};
 use fw_common::memory::MemoryTables;
 use fw_common::{Address, Direction, Family, Tables};
 use ipnet::IpNet;
@@ -238,9 +238,10 @@ impl Loaded {
         Self { compiled, tables }
     }
 
-    fn generation(&self) -> Generation<'_, MemoryTables> {
-        let root = RootLine(self.tables.line(self.tables.live()).expect("just published"));
-        Generation { tables: &self.tables, root }
+    fn generation(&self) -> Generation<'_, &MemoryTables> {
+        let tables = &self.tables;
+        let root = RootLine(tables.line(tables.live()).expect("just published"));
+        Generation { tables, root }
     }
 
     fn info(&self, rule: Rule) -> &RuleInfo {
@@ -255,12 +256,13 @@ impl Loaded {
         let pairs = (0..8).map(|place| bucket.long(place));
         let pair = pairs.into_iter().find(|pair| *pair as u32 == ifindex).expect("the device is there");
         let number = (pair >> 32) as u32;
-        let interface = InterfaceLines { line: generation.tables.line(number).expect("a line"), number };
         let (family, address) = match probe.remote {
             IpAddr::V4(address) => (Family::V4, Address::from_ipv4(address.octets())),
             IpAddr::V6(address) => (Family::V6, Address::from_ipv6(address.octets())),
         };
-        let policy = PolicyLine(generation.tables.line(interface.policy(family, direction)).expect("a line"));
+        let policy = PolicyLine(
+            generation.tables.line(InterfaceLine::policy(number, family, direction)).expect("a line"),
+        );
         let rows = if acl { policy.acl() } else { policy.groups() };
         assert_ne!(rows.line, 0);
         let own_icmp = if family == Family::V4 { 1 } else { 58 };

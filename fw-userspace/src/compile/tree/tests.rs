@@ -1,9 +1,9 @@
 //! Searches against a linear look through the steps.
 
-use fw_common::classify::Generation;
-use fw_common::layout::{Kind, Root, RootLine, Rule};
+use fw_common::classify::search;
+use fw_common::layout::{Kind, Root, Rule};
 use fw_common::memory::MemoryTables;
-use fw_common::{Address, Family, Tables};
+use fw_common::{Address, Family};
 
 use super::*;
 use crate::compile::image::Held;
@@ -20,8 +20,6 @@ fn check(random: &mut Lcg, steps: &[Step], family: Family) {
     let link = addresses(&mut heap, steps, place).expect("it fits");
     let mut tables = MemoryTables::new(1);
     tables.publish(&heap.finish(Root::default()).expect("it fits").image());
-    let root = RootLine(tables.line(tables.live()).expect("just published"));
-    let generation = Generation { tables: &tables, root };
     let last = if place == 1 { u128::MAX } else { u128::from(u32::MAX) };
     let mut keys: Vec<u128> = vec![0, last];
     for (start, _) in steps {
@@ -33,7 +31,7 @@ fn check(random: &mut Lcg, steps: &[Step], family: Family) {
             Family::V4 => Address::from_ipv4((key as u32).to_be_bytes()),
             Family::V6 => Address::from_ipv6(key.to_be_bytes()),
         };
-        assert_eq!(generation.search(link, family, &address), value_at(steps, key), "{key:#x}");
+        assert_eq!(search(&tables, link, family, &address), value_at(steps, key), "{key:#x}");
     }
 }
 
