@@ -13,7 +13,7 @@ use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::{LoadOptions, devices, inspect, install};
-use crate::compile::{self, Bounds, Compiled, Held, Numbering, OpenRules};
+use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -24,6 +24,14 @@ pub(super) struct Wish<'a> {
     pub(super) policy: &'a Policy,
     pub(super) said: Devices,
     pub(super) options: &'a LoadOptions,
+}
+
+/// A wish that has come true.
+pub(super) struct Granted {
+    pub(super) report: LoadReport,
+    pub(super) state: State,
+    /// What the rules in force were compiled to, for changes of group members.
+    pub(super) members: Members,
 }
 
 /// A wish thought through, before anything is changed.
@@ -98,7 +106,7 @@ impl Wish<'_> {
     }
 
     /// Makes it happen; on any error what was in force still is.
-    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
+    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<Granted> {
         let mut ready = self.prepare(store, current)?;
         let conntrack_max = self.policy.settings.conntrack_max;
         let need = Sizes::for_need(
@@ -145,7 +153,7 @@ impl Wish<'_> {
         report.notes = ready.plan.notes.clone();
         self.fill(&mut report, &ready);
         array.settle();
-        Ok(report)
+        Ok(Granted { report, state, members: ready.compiled.members })
     }
 
     fn publish(&self, store: &Store, array: &mut PolicyArray, ready: &mut Ready) -> Result<()> {

@@ -30,6 +30,7 @@ mod place;
 mod plan;
 mod policy_array;
 mod programs;
+mod resident;
 mod state;
 mod store;
 
@@ -43,6 +44,7 @@ pub use load::{attach, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};
 pub use policy_array::PolicyArray;
 pub use programs::PROGRAMS;
+pub use resident::{Published, Resident};
 pub use store::Store;
 
 /// How to load.
