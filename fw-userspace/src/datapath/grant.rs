@@ -10,8 +10,8 @@ use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
-use super::{LoadOptions, devices, inspect, install};
-use crate::compile::{self, Compiled, Numbering, OpenRules};
+use super::{LoadOptions, Phase, devices, inspect, install};
+use crate::compile::{self, Bounds, Compiled, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -56,8 +56,10 @@ impl Wish<'_> {
         let numbering =
             current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
+        self.options.tell(Phase::Compile);
         let compiling = Instant::now();
-        let compiled = compile::compile(self.policy, &plan.bindings, numbering, generation)
+        let bounds = Bounds { max_memory: self.options.max_memory };
+        let compiled = compile::compile_within(self.policy, &plan.bindings, numbering, generation, &bounds)
             .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
@@ -86,6 +88,7 @@ impl Wish<'_> {
             ready.compiled.zone_slots,
             conntrack_max,
         );
+        self.options.tell(Phase::Install);
         let old_hooks = current.map_or(&[][..], |current| &current.hooks);
         let sizes = install::ensure(store, &need, current)?;
         if sizes.connections != conntrack_max {
@@ -111,6 +114,7 @@ impl Wish<'_> {
         }
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
+        self.options.tell(Phase::Publish);
         let published = self.publish(store, &mut array, &mut ready, base, confirmed);
         if let Err(error) = published {
             detach_left(store, &ready.plan.hooks, old_hooks);
@@ -172,6 +176,7 @@ impl Wish<'_> {
                 .collect(),
             given: self.said.given.clone(),
             taken: self.said.taken.clone(),
+            max_memory: self.options.max_memory,
             netns: inspect::netns(),
             object: object_id(),
         }
