@@ -12,7 +12,7 @@ use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
-use super::{LoadOptions, devices, inspect, install};
+use super::{LoadOptions, Phase, devices, inspect, install};
 use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
@@ -68,6 +68,7 @@ impl Wish<'_> {
         let numbering =
             current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
+        self.options.tell(Phase::Compile);
         let compiling = Instant::now();
         // What is in force, and what the kernel may go back to, is shared and stays as it is.
         let array = current.map(|_| store.policy_array()).transpose()?;
@@ -85,9 +86,9 @@ impl Wish<'_> {
         };
         let previous = confirmed.map_or(0, |extent| extent.base);
         let root = Root { generation, previous, ..Root::default() };
-        let compiled =
-            compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &Bounds::default())
-                .map_err(|error| Error::input(error.to_string()))?;
+        let bounds = Bounds { max_memory: self.options.max_memory };
+        let compiled = compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &bounds)
+            .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
@@ -115,6 +116,7 @@ impl Wish<'_> {
             ready.compiled.zone_slots,
             conntrack_max,
         );
+        self.options.tell(Phase::Install);
         let old_hooks = current.map_or(&[][..], |current| &current.hooks);
         let sizes = install::ensure(store, &need, current)?;
         if sizes.connections != conntrack_max {
@@ -130,6 +132,7 @@ impl Wish<'_> {
         }
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
+        self.options.tell(Phase::Publish);
         let published = self.publish(store, &mut array, &mut ready);
         if let Err(error) = published {
             detach_left(store, &ready.plan.hooks, old_hooks);
@@ -185,6 +188,7 @@ impl Wish<'_> {
                 .collect(),
             given: self.said.given.clone(),
             taken: self.said.taken.clone(),
+            max_memory: self.options.max_memory,
             netns: inspect::netns(),
             object: object_id(),
         }

@@ -98,7 +98,7 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     let source = store.read_source(state.generation)?;
     let policy = policy_of(&source)?;
     let said = Devices { given: state.given.clone(), taken: state.taken.clone() };
-    let options = LoadOptions::default();
+    let options = LoadOptions { max_memory: state.max_memory, ..LoadOptions::default() };
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
     let mut report = wish.grant(&store, Some(&current))?.report;
     report
@@ -146,7 +146,7 @@ fn again(
     let policy = policy_of(&source)?;
     let mut said = current.said();
     change(&policy, &devices::list()?, &mut said)?;
-    let options = LoadOptions::default();
+    let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
     Ok(wish.grant(&store, Some(&current))?.report)
 }

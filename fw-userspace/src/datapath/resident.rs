@@ -52,7 +52,7 @@ impl Resident {
         current.refuse_unconfirmed()?;
         let source = store.read_source(current.state.generation)?;
         let policy = policy_of(&source)?;
-        let options = LoadOptions::default();
+        let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
         let wish = Wish { source: &source, policy: &policy, said: current.said(), options: &options };
         let granted = wish.grant(store, Some(current))?;
         let (state, members) = (granted.state, granted.members);
