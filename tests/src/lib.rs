@@ -3,7 +3,8 @@
 //! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them, [`differential`] makes up more,
 //! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires, [`traffic`] probes them with
 //! real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what came of
-//! it; [`fuzz`] holds the targets of cargo-fuzz. What needs a namespace needs
+//! it; [`instruments`] makes frames in the kernel
+//! and counts them; [`fuzz`] holds the targets of cargo-fuzz. What needs a namespace needs
 //! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
 pub mod age;
@@ -11,6 +12,7 @@ pub mod case;
 pub mod differential;
 pub mod fuzz;
 pub mod fwctl;
+pub mod instruments;
 pub mod kernel;
 pub mod netns;
 pub mod packet;

@@ -3,23 +3,49 @@
 //! It only reads: no setting of the machine is changed to look better.
 
 use std::process::Command;
-use std::{fs, io, mem, thread};
+use std::{fmt, fs, io, mem, thread};
 
 use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
 
-/// Machine, kernel and commit.
-pub(crate) fn print() {
-    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    println!("machine    {cpus} CPUs, {}", cpu_model().unwrap_or_else(|| "model unknown".to_owned()));
-    let version = read("/proc/sys/kernel/osrelease");
-    println!("kernel     Linux {version}, bpf_jit_enable {}", read("/proc/sys/net/core/bpf_jit_enable"));
-    println!(
-        "           bpf_jit_harden {}, bpf_stats_enabled {}",
-        read("/proc/sys/net/core/bpf_jit_harden"),
-        read("/proc/sys/kernel/bpf_stats_enabled")
-    );
-    println!("mitigation {}", read("/sys/devices/system/cpu/vulnerabilities/spectre_v2"));
-    println!("commit     {}", commit());
+/// What a figure must be published with.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    cpus: usize,
+    model: String,
+    kernel: String,
+    jit: String,
+    jit_harden: String,
+    bpf_stats: String,
+    spectre_v2: String,
+    commit: String,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn look() -> Self {
+        Self {
+            cpus: thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            model: cpu_model().unwrap_or_else(|| "model unknown".to_owned()),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            jit: read("/proc/sys/net/core/bpf_jit_enable"),
+            jit_harden: read("/proc/sys/net/core/bpf_jit_harden"),
+            bpf_stats: read("/proc/sys/kernel/bpf_stats_enabled"),
+            spectre_v2: read("/sys/devices/system/cpu/vulnerabilities/spectre_v2"),
+            commit: commit(),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpus, model, kernel, jit, jit_harden, bpf_stats, spectre_v2, commit } = self;
+        writeln!(out, "machine    {cpus} CPUs, {model}")?;
+        writeln!(out, "kernel     Linux {kernel}, bpf_jit_enable {jit}, bpf_jit_harden {jit_harden}")?;
+        writeln!(out, "           bpf_stats_enabled {bpf_stats}")?;
+        writeln!(out, "mitigation {spectre_v2}")?;
+        write!(out, "commit     {commit}")
+    }
 }
 
 /// The load of the last minute: whoever else was at work.
@@ -28,13 +54,9 @@ pub(crate) fn load_average() -> String {
 }
 
 /// Per cent of the CPUs' time that the hypervisor gave to others since an earlier reading.
-pub(crate) fn stolen_since(before: &Option<[u64; 2]>) -> String {
-    match (before, cpu_times()) {
-        (Some([stolen, all]), Some([stolen_now, all_now])) if all_now > *all => {
-            format!("{:.1} %", 100.0 * (stolen_now - stolen) as f64 / (all_now - all) as f64)
-        }
-        _ => "unknown".to_owned(),
-    }
+pub(crate) fn stolen_since(before: &Option<[u64; 2]>) -> Option<f64> {
+    let ([stolen, all], [stolen_now, all_now]) = ((*before)?, cpu_times()?);
+    (all_now > all).then(|| 100.0 * (stolen_now - stolen) as f64 / (all_now - all) as f64)
 }
 
 /// Stolen and all CPU time so far, in ticks.

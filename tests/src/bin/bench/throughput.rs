@@ -11,10 +11,12 @@ use fw_common::Reason;
 use fw_tests::netns::Rig;
 use fw_userspace::report::LoadReport;
 
-use crate::figures::{Goal, MEASURED, Sample, WARM_UP};
-use crate::filter::Filter;
+use crate::aws::{self, OPEN_PORT};
+use crate::figures::{Goal, Limit};
+use crate::filter::{self, Loaded};
 use crate::machine;
-use crate::rules::OPEN_PORT;
+use crate::options::Options;
+use crate::results::{self, Results};
 
 const ROUND: Duration = Duration::from_secs(1);
 /// Slow start, and buffers growing to their size.
@@ -23,27 +25,31 @@ const RAMP: Duration = Duration::from_millis(200);
 const STALL: Duration = Duration::from_secs(3);
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// Measures and prints; the ratio that was promised.
-pub(crate) fn measure(rig: &Rig, filter: &Filter<'_>) -> Result<Vec<Goal>> {
-    let (mut none, mut ours) = (Sample::default(), Sample::default());
-    let mut hooks = String::new();
-    for round in 0..WARM_UP + MEASURED {
-        none.take(round, bytes_a_second(rig).context("without a program")?);
-        let loaded = filter.load()?;
-        let measured = bytes_a_second(rig);
-        let counted = (loaded.counted(Reason::Established)?, loaded.dropped()?);
-        let seen = || format!("fwctl in auto mode, {} packets established, {} dropped", counted.0, counted.1);
-        ours.take(round, measured.with_context(seen)?);
-        ensure!(counted.0 > 0 && counted.1 == 0, seen());
-        hooks = hook_names(&loaded.report);
-    }
-    let ratio = ours.over(&none);
-    println!(
-        "\n2. TCP over a veth pair, Gbit/s, one connection, writes of 64 KiB: median (lowest-highest)\n"
-    );
-    println!("  {:<28} {:<28} ours / none", "no program", format!("fwctl, auto ({hooks})"));
-    println!("  {:<28} {:<28} {ratio}", none.in_units(1e9 / 8.0, 2), ours.in_units(1e9 / 8.0, 2));
-    Ok(vec![Goal { what: "TCP throughput: auto / no program".to_owned(), at_least: 0.95, ratio }])
+/// Part `tcp`.
+pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
+    let (bare, filtered) = (Rig::direct()?, Rig::direct()?);
+    let source = aws::file("auto").to_string().into_bytes();
+    let loaded = Loaded::new(&filtered.server, &source, &filter::policy(&source)?)?;
+    let samples = options.rounds(|| {
+        let none = bytes_a_second(&bare).context("without a program")?;
+        let ours = bytes_a_second(&filtered).context("fwctl in auto mode")?;
+        Ok(vec![none * 8.0 / 1e9, ours * 8.0 / 1e9])
+    })?;
+    let established = loaded.counted(&filtered.server, &[Reason::Established])?;
+    let dropped = loaded.dropped(&filtered.server)?;
+    ensure!(established > 0 && dropped == 0, "{established} packets established, {dropped} dropped");
+
+    let [none, ours] = &samples[..] else { bail!("two variants have not two samples") };
+    let mut table =
+        results::table(&["TCP, Gbit/s, one connection, writes of 64 KiB", "median (lowest-highest)"]);
+    table.add_row(["no program".to_owned(), none.show(2)]);
+    table.add_row([
+        format!("fwctl, auto ({}), {}", hook_names(&loaded.report), aws::describe()),
+        ours.show(2),
+    ]);
+    println!("{table}");
+    let goal = Goal::new("TCP throughput: auto / no program", "times", Limit::AtLeast(0.95), ours.over(none));
+    results.take("tcp", [("none", none), ("auto", ours)], vec![goal])
 }
 
 /// The hooks that `auto` chose.

@@ -7,8 +7,6 @@ use fw_common::Reason;
 use fw_tests::packet::{self, flag};
 use serde_json::{Value, json};
 
-use crate::tiny::Places;
-
 /// The interface in the rules.
 pub(crate) const INTERFACE: &str = "server";
 /// The port that is open to the client's network.
@@ -88,22 +86,18 @@ fn entries() -> Vec<Value> {
     entries
 }
 
-/// A frame that is dropped, whatever the generator makes of its source.
+/// A frame that is dropped.
 pub(crate) struct Denied {
     /// What to call it.
     pub(crate) name: &'static str,
     /// The bytes, 60 at least.
     pub(crate) frame: Vec<u8>,
-    /// Where its source stands.
-    pub(crate) places: Places,
     /// Why it is dropped.
     pub(crate) reason: Reason,
 }
 
 /// By the ACL and by the groups, in both families.
 pub(crate) fn denied() -> [Denied; 6] {
-    let ipv4 = Places { source: 28, port: 34 };
-    let ipv6 = Places { source: 36, port: 54 };
     let frame = |source: &str, family: usize| {
         let to = SocketAddr::new(address(SERVER[family]), 9);
         packet::udp(SocketAddr::new(address(source), 4000), to).payload(&[0; 18]).build()
@@ -113,17 +107,16 @@ pub(crate) fn denied() -> [Denied; 6] {
         packet::tcp(SocketAddr::new(address(source), 4000), to).flags(flag::SYN).payload(&[0; 6]).build()
     };
     [
-        ("IPv4, denied by the ACL", "198.18.0.1", 0, ipv4, Reason::AclDeny),
-        ("IPv4, denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
-        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
-        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, ipv6, Reason::AclDeny),
-        ("IPv6, denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
-        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
+        ("IPv4, denied by the ACL", "198.18.0.1", 0, Reason::AclDeny),
+        ("IPv4, denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
+        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
+        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, Reason::AclDeny),
+        ("IPv6, denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
+        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
     ]
-    .map(|(name, source, family, places, reason)| Denied {
+    .map(|(name, source, family, reason)| Denied {
         name,
         frame: if name.contains("SYN") { syn(source, family) } else { frame(source, family) },
-        places,
         reason,
     })
 }
