@@ -4,9 +4,10 @@
 //! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires, [`traffic`] probes them with
 //! real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what came of
 //! it; [`instruments`] makes frames in the kernel
-//! and counts them; [`fuzz`] holds the targets of cargo-fuzz. What needs a namespace needs
+//! and counts them, [`affinity`] keeps threads on CPUs, [`reload`] changes the rules under load; [`fuzz`] holds the targets of cargo-fuzz. What needs a namespace needs
 //! root; nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
+pub mod affinity;
 pub mod age;
 pub mod case;
 pub mod differential;
@@ -16,6 +17,7 @@ pub mod instruments;
 pub mod kernel;
 pub mod netns;
 pub mod packet;
+pub mod reload;
 pub mod run;
 pub mod skb;
 pub mod traffic;

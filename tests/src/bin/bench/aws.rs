@@ -3,17 +3,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use fw_common::Reason;
 use fw_tests::packet::{self, flag};
 use serde_json::{Value, json};
+
+use crate::sets::SERVER;
 
 /// The interface in the rules.
 pub(crate) const INTERFACE: &str = "server";
 /// The port that is open to the client's network.
 pub(crate) const OPEN_PORT: u16 = 5201;
-/// The addresses of [`fw_tests::netns::Rig::direct`].
+/// The addresses of the client of [`fw_tests::netns::Rig::direct`].
 const CLIENT: [&str; 2] = ["10.77.1.2", "fd77:1::2"];
-const SERVER: [&str; 2] = ["10.77.1.3", "fd77:1::3"];
 
 const GROUPS: usize = 5;
 const RULES: usize = 60;
@@ -86,38 +86,25 @@ fn entries() -> Vec<Value> {
     entries
 }
 
-/// A frame that is dropped.
-pub(crate) struct Denied {
-    /// What to call it.
-    pub(crate) name: &'static str,
-    /// The bytes, 60 at least.
-    pub(crate) frame: Vec<u8>,
-    /// Why it is dropped.
-    pub(crate) reason: Reason,
-}
-
-/// By the ACL and by the groups, in both families.
-pub(crate) fn denied() -> [Denied; 6] {
-    let frame = |source: &str, family: usize| {
-        let to = SocketAddr::new(address(SERVER[family]), 9);
-        packet::udp(SocketAddr::new(address(source), 4000), to).payload(&[0; 18]).build()
-    };
-    let syn = |source: &str, family: usize| {
-        let to = SocketAddr::new(address(SERVER[family]), 9);
-        packet::tcp(SocketAddr::new(address(source), 4000), to).flags(flag::SYN).payload(&[0; 6]).build()
-    };
+/// Frames that are dropped and what to call them: by the ACL and by the groups, in both families.
+pub(crate) fn denied() -> [(&'static str, Vec<u8>); 6] {
     [
-        ("IPv4, denied by the ACL", "198.18.0.1", 0, Reason::AclDeny),
-        ("IPv4, denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
-        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
-        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, Reason::AclDeny),
-        ("IPv6, denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
-        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
+        ("IPv4, denied by the ACL", "198.18.0.1"),
+        ("IPv4, denied by the groups", "198.51.100.1"),
+        ("IPv4, SYN denied by the groups", "198.51.100.1"),
+        ("IPv6, denied by the ACL", "2001:db8:18::1"),
+        ("IPv6, denied by the groups", "2001:db8:51::1"),
+        ("IPv6, SYN denied by the groups", "2001:db8:51::1"),
     ]
-    .map(|(name, source, family, reason)| Denied {
-        name,
-        frame: if name.contains("SYN") { syn(source, family) } else { frame(source, family) },
-        reason,
+    .map(|(name, source)| {
+        let from = SocketAddr::new(address(source), 4000);
+        let to = SocketAddr::new(address(SERVER[usize::from(from.is_ipv6())]), 9);
+        let packet = if name.contains("SYN") {
+            packet::tcp(from, to).flags(flag::SYN).payload(&[0; 6])
+        } else {
+            packet::udp(from, to).payload(&[0; 18])
+        };
+        (name, packet.build())
     })
 }
 

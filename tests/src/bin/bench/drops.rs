@@ -2,22 +2,27 @@
 
 use anyhow::Result;
 
-use crate::figures::{Goal, Limit};
+use crate::figures::{Goal, Limit, Sample};
 use crate::grid::{Cell, Grid};
 use crate::keys::{Kind, Layer, Place};
 use crate::lane::Variant;
-use crate::nft::{self, Form};
+use crate::nft::Form;
 use crate::options::Options;
+use crate::random::Random;
 use crate::results::{self, Results};
 use crate::sets::Set;
+use crate::{geo, plots};
 
-/// Rule sets: the sizes of the goals.
-const RULES: [usize; 3] = [10, 1000, 100_000];
-/// Different sources of frames, if they are not one: more than a second-level cache has room for.
-const KEYS: usize = 1 << 16;
-/// Forms of nftables, each with the largest set that it is measured with: linear ones take tens of microseconds a
-/// packet, and concatenated ones minutes to load.
-const FORMS: [(Form, usize); 3] = [(Form::Linear, 1000), (Form::Sets, 1000), (Form::Tracked, 1000)];
+/// Rule sets: the sizes of the goals, and between.
+const RULES: [usize; 4] = [10, 1000, 10_000, 100_000];
+/// Prefix lists.
+const CIDRS: [usize; 4] = [10, 1000, 100_000, 1_000_000];
+/// Different frames, where they are not one, for rules and for CIDRs: far more than the first caches have room for, and
+/// with CIDRs enough to touch most of a large table.
+const KEYS: [usize; 2] = [1 << 16, 1 << 18];
+/// Forms of nftables for rules, each with the largest set that it is measured with: linear ones take tens of
+/// microseconds a packet.
+const FORMS: [(Form, usize); 3] = [(Form::Linear, 1000), (Form::Sets, 10_000), (Form::Tracked, 1000)];
 
 /// Part `rules`.
 pub(crate) fn rules(options: &Options, results: &mut Results) -> Result<()> {
@@ -33,35 +38,36 @@ pub(crate) fn rules(options: &Options, results: &mut Results) -> Result<()> {
         sets: sizes.into_iter().map(Set::rules).collect(),
         kinds: Kind::ALL.to_vec(),
         places: places(options),
-        keys: KEYS,
+        keys: KEYS[0],
         variants,
     };
-    let cells = grid.measure(options)?;
-    print(&cells);
-    results.take("rules", &cells, Vec::new())
+    report("rules", &grid.measure(options)?, results)
 }
 
 /// Part `cidrs`.
-pub(crate) fn cidrs(_: &Options, _: &mut Results) -> Result<()> {
-    let _ = (Layer::Acl, nft::is_installed(), Goal::new("", "", Limit::AtMost(0.0), Default::default()));
-    Ok(())
+pub(crate) fn cidrs(options: &Options, results: &mut Results) -> Result<()> {
+    let all = geo::cidrs()?;
+    println!("   {} CIDRs of all countries, of which each list has some at random", all.len());
+    let mut variants = vec![(Variant::EmptyXdp, 0), (Variant::EmptyTc, 0)];
+    let mut sets = Vec::new();
+    for (number, size) in options.sizes(&CIDRS).into_iter().enumerate() {
+        sets.push(Set::cidrs(Random(1).pick(all.clone(), size)));
+        let ours = [Variant::OursXdp, Variant::OursTc];
+        variants.extend(ours.into_iter().chain([Variant::Nft(Form::Sets)]).map(|variant| (variant, number)));
+    }
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.layer == Layer::Groups).collect();
+    let grid = Grid { part: "cidrs", sets, kinds, places: places(options), keys: KEYS[1], variants };
+    report("cidrs", &grid.measure(options)?, results)
 }
 
 fn places(options: &Options) -> Vec<Place> {
     if options.quick { vec![Place::Table] } else { vec![Place::Hot, Place::Table, Place::Uniform] }
 }
 
-fn print(cells: &[Cell]) {
-    let mut table = results::table(&[
-        "frames",
-        "sources",
-        "filter",
-        "size",
-        "million/s",
-        "ns a packet",
-        "over empty",
-        "of its rate",
-    ]);
+fn report(part: &str, cells: &[Cell], results: &mut Results) -> Result<()> {
+    let header =
+        ["frames", "sources", "filter", part, "million/s", "ns a packet", "over empty", "of its rate"];
+    let mut table = results::table(&header);
     for cell in cells {
         table.add_row([
             cell.kind.to_owned(),
@@ -75,4 +81,64 @@ fn print(cells: &[Cell]) {
         ]);
     }
     println!("\n{table}");
+    plots::cost(part, cells)?;
+    plots::rates(part, cells)?;
+    let goals = if part == "rules" { goals(cells) } else { large(cells) };
+    results.take(part, cells, goals)
+}
+
+/// What was promised of rules; frames come from random networks of the set.
+fn goals(cells: &[Cell]) -> Vec<Goal> {
+    let ours = |kind: Kind, size: usize| find(cells, Variant::OursXdp, kind, size);
+    let mut goals = Vec::new();
+    for kind in Kind::ALL {
+        let (most_ns, least_rate) = if kind.layer == Layer::Acl { (40.0, 0.8) } else { (60.0, 0.75) };
+        let mut add = |what: &str, unit, limit, rounds: Option<Sample>| {
+            goals.extend(
+                rounds.map(|rounds| Goal::new(format!("{}: {what}", kind.name()), unit, limit, rounds)),
+            );
+        };
+        let few = ours(kind, 10).map(Cell::over_empty);
+        add("XDP, 10 rules, over empty", "ns", Limit::AtMost(most_ns), few.clone());
+        for (size, most) in [(1000, 1.1), (100_000, 1.25)] {
+            let many = ours(kind, size).map(Cell::over_empty);
+            let grown = many.zip(few.as_ref()).map(|(many, few)| many.over(few));
+            add(&format!("XDP, the same, {size} rules / 10"), "times", Limit::AtMost(most), grown);
+        }
+        let other = Kind { family: 0, ..kind };
+        if kind != other {
+            let four = ours(other, 10).map(Cell::over_empty);
+            let ratio = few.as_ref().zip(four).map(|(six, four)| six.over(&four));
+            add("XDP, 10 rules, over empty, / IPv4", "times", Limit::AtMost(2.0), ratio);
+        }
+        let rate = ours(kind, 1000).map(Cell::rate);
+        add("XDP, 1000 rules, packets/s / empty", "times", Limit::AtLeast(least_rate), rate.clone());
+        let theirs = find(cells, Variant::XdpFilter, kind, 10).map(Cell::rate);
+        let ratio = rate.zip(theirs).map(|(own, theirs)| own.over(&theirs));
+        add("XDP, 1000 rules, packets/s / xdp-filter", "times", Limit::AtLeast(1.0), ratio);
+
+        let own = find(cells, Variant::OursTc, kind, 1000).map(Cell::rate);
+        let netdev = [Form::Linear, Form::Sets];
+        let peers = netdev.iter().filter_map(|form| find(cells, Variant::Nft(*form), kind, 1000));
+        let best = peers.map(Cell::rate).max_by(|a, b| a.median().total_cmp(&b.median()));
+        let ratio = own.zip(best).map(|(own, best)| own.over(&best));
+        add("TC, 1000 rules, packets/s / best nft at netdev", "times", Limit::AtLeast(1.3), ratio);
+    }
+    goals
+}
+
+/// What was promised of CIDRs.
+fn large(cells: &[Cell]) -> Vec<Goal> {
+    let kinds = Kind::ALL.into_iter();
+    let found = kinds.filter_map(|kind| find(cells, Variant::OursXdp, kind, 1_000_000));
+    let goal = |cell: &Cell| {
+        let what = format!("{}: XDP, 1000000 CIDRs, over empty", cell.kind);
+        Goal::new(what, "ns", Limit::AtMost(100.0), cell.over_empty())
+    };
+    found.map(goal).collect()
+}
+
+fn find(cells: &[Cell], variant: Variant, kind: Kind, size: usize) -> Option<&Cell> {
+    let wanted = (variant.name(), kind.name(), Place::Table.name(), size);
+    cells.iter().find(|cell| (cell.variant, cell.kind, cell.place, cell.size) == wanted)
 }

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use fw_common::Reason;
+use fw_tests::affinity;
 use fw_tests::instruments::Instruments;
 use fw_tests::netns::{Namespace, Rig};
 
 use crate::filter::Loaded;
-use crate::machine;
 use crate::nft::{self, Form};
 use crate::sets::{CLOSED_PORT, Set};
 
@@ -61,11 +61,6 @@ impl Variant {
             Self::EmptyXdp | Self::OursXdp | Self::XdpFilter => Self::EmptyXdp,
             Self::EmptyTc | Self::OursTc | Self::Nft(_) => Self::EmptyTc,
         }
-    }
-
-    /// fwctl.
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::OursXdp | Self::OursTc)
     }
 
     /// Neither fwctl nor an empty program.
@@ -154,7 +149,7 @@ impl Lane {
     /// Sends frames from one CPU: how many arrived, and the nanoseconds of each that did.
     pub(crate) fn send(&self, generator: &mut Instruments, count: u32) -> Result<(u64, f64)> {
         self.rig.client.run(|| {
-            machine::pin(0)?;
+            affinity::pin(0)?;
             let before = self.received()?;
             let ns = generator.send(count)?;
             let arrived = self.settled(before + u64::from(count))? - before;

@@ -10,13 +10,18 @@ mod aws;
 mod drops;
 mod figures;
 mod filter;
+mod geo;
 mod grid;
 mod keys;
 mod lane;
 mod machine;
+mod members;
 mod nft;
 mod options;
+mod plots;
+mod publish;
 mod random;
+mod reloads;
 mod results;
 mod sets;
 mod test_runs;
@@ -59,9 +64,12 @@ fn run(options: &Options) -> Result<()> {
     );
 
     type Part = fn(&Options, &mut Results) -> Result<()>;
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); PARTS.len()] = [
         ("rules", drops::rules),
         ("cidrs", drops::cidrs),
+        ("publish", publish::measure),
+        ("members", members::measure),
+        ("reload", reloads::measure),
         ("tcp", throughput::measure),
         ("runs", test_runs::measure),
     ];

@@ -73,8 +73,9 @@ fn ruleset(set: &Set, form: Form) -> String {
     let _ = writeln!(text, "chain groups {{");
     terms(&mut text, form, "groups", &set.groups, "accept");
     if !set.list.is_empty() {
-        let _ = writeln!(text, "tcp dport {LIST_PORT} ip saddr @list4 accept");
-        let _ = writeln!(text, "tcp dport {LIST_PORT} ip6 saddr @list6 accept");
+        // The port first would spare our frames the look-up, which is what is compared here.
+        let _ = writeln!(text, "ip saddr @list4 tcp dport {LIST_PORT} accept");
+        let _ = writeln!(text, "ip6 saddr @list6 tcp dport {LIST_PORT} accept");
     }
     let _ = writeln!(text, "drop\n}}\nchain judge {{");
     let _ = match form {

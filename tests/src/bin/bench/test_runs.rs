@@ -141,7 +141,7 @@ fn rows(side: &Side, packets: impl Iterator<Item = String>, samples: &[Sample]) 
 fn packets(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<Vec<Packet>> {
     let mut packets: Vec<Packet> = aws::denied()
         .into_iter()
-        .map(|denied| Packet { name: denied.name.to_owned(), frame: denied.frame, verdict: Verdict::Drop })
+        .map(|(name, frame)| Packet { name: name.to_owned(), frame, verdict: Verdict::Drop })
         .collect();
     kernel.reset()?;
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {

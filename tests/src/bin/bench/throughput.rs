@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fw_common::Reason;
+use fw_tests::affinity;
 use fw_tests::netns::Rig;
 use fw_userspace::report::LoadReport;
 
 use crate::aws::{self, OPEN_PORT};
 use crate::figures::{Goal, Limit};
 use crate::filter::{self, Loaded};
-use crate::machine;
 use crate::options::Options;
 use crate::results::{self, Results};
 
@@ -99,7 +99,7 @@ fn connect(rig: &Rig) -> Result<(TcpStream, TcpStream)> {
 
 /// Writes until it is over, then hangs up.
 fn send(mut sender: TcpStream, over: &AtomicBool) -> Result<()> {
-    machine::pin(0)?;
+    affinity::pin(0)?;
     let bytes = vec![7; WRITE_BYTES];
     while !over.load(Ordering::Relaxed) {
         sender.write_all(&bytes).context("sending stalls")?;
@@ -109,7 +109,7 @@ fn send(mut sender: TcpStream, over: &AtomicBool) -> Result<()> {
 
 /// Reads until the other side hangs up.
 fn receive(mut receiver: TcpStream, received: &AtomicU64) -> Result<()> {
-    machine::pin(1)?;
+    affinity::pin(1)?;
     let mut room = vec![0; 4 * WRITE_BYTES];
     loop {
         match receiver.read(&mut room).context("receiving stalls")? {
