@@ -215,7 +215,7 @@ impl Drop for Lane {
 }
 
 fn skip(variant: Variant, set: &Set, why: &str) {
-    println!("!! left out: {} with {} rules: {why}", variant.name(), set.size);
+    println!("!! left out: {} with {} rules or CIDRs: {why}", variant.name(), set.size);
 }
 
 /// Loads xdp-filter for the port that our frames go to.

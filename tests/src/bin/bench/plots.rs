@@ -23,8 +23,12 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
 ];
+/// Of the empty programs.
+const GREY: RGBColor = RGBColor(150, 150, 150);
 /// The largest cost that a picture has room for; linear lists leave it at the top.
 const HIGHEST_NS: f64 = 1500.0;
+/// Room for the legend above the lines.
+const LEGEND: f64 = 1.5;
 
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -34,10 +38,11 @@ pub(crate) fn cost(part: &str, cells: &[Cell]) -> Result<()> {
     let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.place == place && is_filter(cell)).collect();
     let kinds = distinct(cells.iter().map(|cell| cell.kind));
     let variants = distinct(cells.iter().map(|cell| cell.variant));
-    let rows = kinds.len().div_ceil(3) as u32;
+    let columns = if kinds.len().is_multiple_of(3) { 3 } else { 2 };
+    let rows = kinds.len().div_ceil(columns);
     let file = results::directory()?.join(format!("{part}-cost.svg"));
-    draw(&file, (3 * WIDTH, rows * HEIGHT), |canvas| {
-        for (kind, chart) in kinds.iter().zip(canvas.split_evenly((rows as usize, 3))) {
+    draw(&file, (columns as u32 * WIDTH, rows as u32 * HEIGHT), |canvas| {
+        for (kind, chart) in kinds.iter().zip(canvas.split_evenly((rows, columns))) {
             let of_kind: Vec<&Cell> = cells.iter().filter(|cell| cell.kind == *kind).copied().collect();
             cost_of_kind(&chart, kind, part, &of_kind, &variants)?;
         }
@@ -59,7 +64,10 @@ fn cost_of_kind(
         .margin(10)
         .x_label_area_size(34)
         .y_label_area_size(48)
-        .build_cartesian_2d((sizes.start..sizes.end.max(100.0)).log_scale(), 0.0..highest.min(HIGHEST_NS))
+        .build_cartesian_2d(
+            (sizes.start..sizes.end.max(100.0)).log_scale(),
+            0.0..LEGEND * highest.min(HIGHEST_NS),
+        )
         .map_err(drawing)?;
     chart
         .configure_mesh()
@@ -109,10 +117,15 @@ pub(crate) fn rates(part: &str, cells: &[Cell]) -> Result<()> {
             for cell in cells.iter().filter(|cell| cell.kind == kind) {
                 let rate = 1e3 / cell.ns.median();
                 let right = 260 + (rate / highest * 560.0) as i32;
-                let colour = COLOURS[usize::from(!cell.variant.starts_with("fwctl"))];
+                let colour = match cell.variant.split([',', ' ']).next() {
+                    Some("fwctl") => COLOURS[0],
+                    Some("empty") => GREY,
+                    _ => COLOURS[1],
+                };
                 let bar = Rectangle::new([(260, y), (right, y + BAR as i32 - 6)], colour.filled());
                 canvas.draw(&bar).map_err(drawing)?;
-                write(&format!("{}, {} {part}", cell.variant, cell.size), (10, y + 2), 12)?;
+                let size = if is_filter(cell) { format!(", {} {part}", cell.size) } else { String::new() };
+                write(&format!("{}{size}", cell.variant), (10, y + 2), 12)?;
                 write(&format!("{rate:.2}"), (right + 6, y + 2), 12)?;
                 y += BAR as i32;
             }
