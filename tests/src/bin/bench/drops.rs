@@ -13,10 +13,12 @@ use crate::results::{self, Results};
 use crate::sets::Set;
 use crate::{geo, plots};
 
-/// Rule sets: the sizes of the goals, and between.
-const RULES: [usize; 4] = [10, 1000, 10_000, 100_000];
+/// Rule sets: the sizes of the goals, and some between.
+const RULES: [usize; 5] = [10, 100, 1000, 10_000, 100_000];
 /// Prefix lists.
-const CIDRS: [usize; 4] = [10, 1000, 100_000, 1_000_000];
+const CIDRS: [usize; 5] = [10, 1000, 10_000, 100_000, 1_000_000];
+/// No goal is about these.
+const OF_THE_CURVE: [usize; 2] = [100, 10_000];
 /// Different frames, where they are not one, for rules and for CIDRs: far more than the first caches have room for, and
 /// with CIDRs enough to touch most of a large table.
 const KEYS: [usize; 2] = [1 << 16, 1 << 18];
@@ -26,7 +28,7 @@ const FORMS: [(Form, usize); 3] = [(Form::Linear, 1000), (Form::Sets, 10_000), (
 
 /// Part `rules`.
 pub(crate) fn rules(options: &Options, results: &mut Results) -> Result<()> {
-    let sizes = options.sizes(&RULES);
+    let sizes = options.sizes(&RULES, &OF_THE_CURVE);
     let mut variants = vec![(Variant::EmptyXdp, 0), (Variant::EmptyTc, 0), (Variant::XdpFilter, 0)];
     for (number, size) in sizes.iter().enumerate() {
         variants.extend([(Variant::OursXdp, number), (Variant::OursTc, number)]);
@@ -50,7 +52,7 @@ pub(crate) fn cidrs(options: &Options, results: &mut Results) -> Result<()> {
     println!("   {} CIDRs of all countries, of which each list has some at random", all.len());
     let mut variants = vec![(Variant::EmptyXdp, 0), (Variant::EmptyTc, 0)];
     let mut sets = Vec::new();
-    for (number, size) in options.sizes(&CIDRS).into_iter().enumerate() {
+    for (number, size) in options.sizes(&CIDRS, &OF_THE_CURVE).into_iter().enumerate() {
         sets.push(Set::cidrs(Random(1).pick(all.clone(), size)));
         let ours = [Variant::OursXdp, Variant::OursTc];
         variants.extend(ours.into_iter().chain([Variant::Nft(Form::Sets)]).map(|variant| (variant, number)));

@@ -81,9 +81,10 @@ impl Options {
         self.parts.is_empty() || self.parts.iter().any(|name| name == part)
     }
 
-    /// Those of the sizes that are not too large.
-    pub(crate) fn sizes(&self, sizes: &[usize]) -> Vec<usize> {
-        sizes.iter().copied().filter(|size| *size <= self.most).collect()
+    /// Those of the sizes that are not too large; some are for the curve, which a quick look does without.
+    pub(crate) fn sizes(&self, sizes: &[usize], of_the_curve: &[usize]) -> Vec<usize> {
+        let is_wanted = |size: &&usize| **size <= self.most && !(self.quick && of_the_curve.contains(size));
+        sizes.iter().filter(is_wanted).copied().collect()
     }
 
     /// Runs rounds, of which each gives one value for every variant. One in which the hypervisor gave more than 1 % of
