@@ -54,8 +54,18 @@ pub struct Outcome {
 
 /// Reloads so many times with the filter at `xdp` or `tc`.
 pub fn run(mode: &str, reloads: usize) -> Result<Outcome> {
+    under_load(mode, reloads, [(0, 0), (1, 1)])
+}
+
+/// The same with the ACL of each set and the groups of the other: what a mixture would look like.
+pub fn run_mixed(mode: &str, reloads: usize) -> Result<Outcome> {
+    under_load(mode, reloads, [(0, 1), (1, 0)])
+}
+
+/// With these two in turn: whose ACL, and whose groups.
+fn under_load(mode: &str, reloads: usize, sets: [(usize, usize); 2]) -> Result<Outcome> {
     let (rig, bpffs) = (Rig::direct()?, BpffsDir::new()?);
-    let sets = [read(mode, 0)?, read(mode, 1)?];
+    let sets = [read(mode, sets[0])?, read(mode, sets[1])?];
     let load = |number: usize| -> Result<()> {
         let (source, policy) = &sets[number % 2];
         let options = LoadOptions { require_devices: true, ..LoadOptions::default() };
@@ -88,10 +98,10 @@ pub fn run(mode: &str, reloads: usize) -> Result<Outcome> {
             pin(1)?;
             (1..=reloads).try_for_each(load)
         });
-        let reloaded = reloading.join().map_err(|_| anyhow!("the reloading thread panicked"))?;
+        let reloaded = reloading.join();
         over.store(true, Ordering::Relaxed);
         sending.join().map_err(|_| anyhow!("the sending thread panicked"))??;
-        reloaded
+        reloaded.map_err(|_| anyhow!("the reloading thread panicked"))?
     })?;
     // What a ksoftirqd has still to do.
     thread::sleep(Duration::from_millis(50));
@@ -127,32 +137,35 @@ fn frames() -> Result<Vec<[u8; FRAME]>> {
     Ok(frames)
 }
 
-fn read(mode: &str, number: usize) -> Result<(Vec<u8>, Policy)> {
-    let source = file(mode, number).to_string().into_bytes();
+fn read(mode: &str, (acl, groups): (usize, usize)) -> Result<(Vec<u8>, Policy)> {
+    let source = file(mode, acl, groups).to_string().into_bytes();
     let reading = document::read(&source);
     let policy = reading.policy.with_context(|| document::render("reload", &reading.findings))?;
     Ok((source, policy))
 }
 
-/// One of the two sets.
-fn file(mode: &str, number: usize) -> Value {
-    let (denied, allowed) = (TURNS[number], TURNS[1 - number]);
+/// The ACL of one of the two sets and the groups of one.
+fn file(mode: &str, acl: usize, groups: usize) -> Value {
     let host = |class: usize| format!("{}/32", SOURCES[class]);
-    let entry = |number: usize, action: &str, block: String| json!({ "rule_number": number, "action": action, "protocol": "all", "cidr_block": block });
-    let filler = |at: usize| format!("{}.{}.{at}.0/24", 100 + number, 2 * number + 1);
-    let mut entries = vec![entry(1, "deny", host(DENIED)), entry(2, "deny", host(denied))];
-    entries.extend((0..FILLERS).map(|at| entry(10 + at, "deny", filler(at))));
-    entries.push(entry(1000, "allow", "0.0.0.0/0".to_owned()));
-    let rule = |id: String, blocks: Vec<String>| json!({ "id": id, "protocol": "icmp", "icmp_type": ICMP_TYPE, "icmp_code": 0, "cidr_blocks": blocks });
+    let filler = |set: usize, at: usize| format!("{}.{}.{at}.0/24", 100 + set, 2 * set + 1);
+
+    let mut entries = vec![("deny", host(DENIED)), ("deny", host(TURNS[acl]))];
+    entries.extend((0..FILLERS).map(|at| ("deny", filler(acl, at))));
+    entries.push(("allow", "0.0.0.0/0".to_owned()));
+    let entry = |(number, (action, block)): (usize, (&str, String))| json!({ "rule_number": number, "action": action, "protocol": "all", "cidr_block": block });
+    let entries: Vec<Value> = (1..).zip(entries).map(entry).collect();
+    let all = entry((1, ("allow", "0.0.0.0/0".to_owned())));
+
+    let rule = |id: String, block: String| json!({ "id": id, "protocol": "icmp", "icmp_type": ICMP_TYPE, "icmp_code": 0, "cidr_blocks": [block] });
     let mut rules: Vec<Value> =
-        (0..FILLERS / 2).map(|at| rule(format!("filler-{at}"), vec![filler(at)])).collect();
+        (0..FILLERS / 2).map(|at| rule(format!("filler-{at}"), filler(groups, at))).collect();
     // At another place among the others in each set.
-    rules.insert(number * FILLERS / 3, rule("always".to_owned(), vec![host(ALLOWED)]));
-    rules.insert(number * FILLERS / 4, rule("turn".to_owned(), vec![host(allowed)]));
+    rules.insert(groups * FILLERS / 3, rule("always".to_owned(), host(ALLOWED)));
+    rules.insert(groups * FILLERS / 4, rule("turn".to_owned(), host(TURNS[1 - groups])));
     json!({
         "version": 1,
         "subnets": { "subnet": { "cidr_blocks": ["10.77.1.0/24"], "network_acl": "acl" } },
-        "network_acls": { "acl": { "ingress": entries, "egress": [entry(1, "allow", "0.0.0.0/0".to_owned())] } },
+        "network_acls": { "acl": { "ingress": entries, "egress": [all] } },
         "security_groups": { "group": { "ingress": rules } },
         "interfaces": { "server": {
             "subnet": "subnet", "security_groups": ["group"], "device": "eth0", "mode": mode,

@@ -15,6 +15,12 @@ fn at_xdp() {
     check(reload::run("xdp", RELOADS).unwrap());
 }
 
+#[test]
+fn a_mixture_would_be_seen() {
+    let outcome = reload::run_mixed("tc", 2).unwrap();
+    assert!(outcome.mixed > 0 && outcome.turns == [0, 0], "{outcome:?}");
+}
+
 fn check(outcome: Outcome) {
     let Outcome { lost, let_in, mixed, turns, .. } = outcome;
     assert_eq!((lost, let_in, mixed), (0, 0, 0), "lost, let in, mixed: {outcome:?}");

@@ -25,7 +25,7 @@ const COLOURS: [RGBColor; 6] = [
 ];
 /// Of the empty programs.
 const GREY: RGBColor = RGBColor(150, 150, 150);
-/// The largest cost that a picture has room for; linear lists leave it at the top.
+/// The largest cost that a picture has room for; those of linear lists are in the tables only.
 const HIGHEST_NS: f64 = 1500.0;
 /// Room for the legend above the lines.
 const LEGEND: f64 = 1.5;
@@ -58,16 +58,14 @@ fn cost_of_kind(
     variants: &[&str],
 ) -> Result<()> {
     let sizes = span(cells.iter().map(|cell| cell.size as f64));
-    let highest = cells.iter().map(|cell| cell.over_empty().median()).fold(10.0, f64::max);
+    let costs = cells.iter().map(|cell| cell.over_empty().median());
+    let highest = costs.filter(|ns| *ns <= HIGHEST_NS).fold(10.0, f64::max);
     let mut chart = ChartBuilder::on(canvas)
         .caption(kind, ("sans-serif", 15))
         .margin(10)
         .x_label_area_size(34)
         .y_label_area_size(48)
-        .build_cartesian_2d(
-            (sizes.start..sizes.end.max(100.0)).log_scale(),
-            0.0..LEGEND * highest.min(HIGHEST_NS),
-        )
+        .build_cartesian_2d((sizes.start..sizes.end.max(100.0)).log_scale(), 0.0..LEGEND * highest)
         .map_err(drawing)?;
     chart
         .configure_mesh()
@@ -79,8 +77,8 @@ fn cost_of_kind(
         .map_err(drawing)?;
     for (variant, colour) in variants.iter().zip(COLOURS.iter().cycle()) {
         let points = cells.iter().filter(|cell| cell.variant == *variant);
-        let points: Vec<(f64, f64)> =
-            points.map(|cell| (cell.size as f64, cell.over_empty().median())).collect();
+        let points = points.map(|cell| (cell.size as f64, cell.over_empty().median()));
+        let points: Vec<(f64, f64)> = points.filter(|(_, ns)| *ns <= HIGHEST_NS).collect();
         if points.is_empty() {
             continue;
         }
@@ -92,7 +90,7 @@ fn cost_of_kind(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .draw()
         .map_err(drawing)
