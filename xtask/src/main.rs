@@ -70,6 +70,11 @@ Examples:
   cargo xtask bench --quick          a look at everything
   cargo xtask bench rules reload     these parts; --list prints all";
 
+const VERIFY_HELP: &str = "\
+Examples:
+  cargo xtask verify
+  cargo xtask verify --record    after a change that is worth what it costs, or that made something cheaper";
+
 const KERNELS_HELP: &str = "\
 Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
 
@@ -109,8 +114,9 @@ enum Verb {
     Soak(soak::Options),
     /// Show with real packets what groups and network ACLs do (needs root)
     Demo,
-    /// Load every program, print what the kernel's verifier spent on it, check the ceiling (needs root)
-    Verify,
+    /// Count what the programs hold and what the verifier spent, against recorded ceilings (needs root)
+    #[command(after_help = VERIFY_HELP)]
+    Verify(verify::Options),
     /// Measure against an empty program, xdp-filter and nftables; tables, JSON and plots in target/bench (needs root)
     #[command(after_help = BENCH_HELP)]
     Bench(bench::Options),
@@ -138,7 +144,7 @@ fn main() -> ExitCode {
         Verb::Cases(options) => cases::run(&options),
         Verb::Soak(options) => soak::run(&options),
         Verb::Demo => demo::run(),
-        Verb::Verify => verify::run(),
+        Verb::Verify(options) => verify::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Kernels(options) => kernels::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::classes::{Range, SetId};
 use super::entry::{Entry, EntryId, ListKind};
 use super::rules::{Rules, acl_key};
-use super::sources::{Named, Sources};
+use super::sources::{EntrySets, Named, Sources};
 use super::tracking::Responses;
 use super::{Binding, Carries, direction_name, services};
 use crate::model::{GroupRule, Policy};
@@ -129,10 +129,10 @@ impl<'a> Book<'a> {
         Some(self.add(key, List { kind, entries, inside: None, responses: Responses::default(), what }))
     }
 
-    /// All entries, all lists, and the CIDRs of both families.
-    pub(super) fn finish(mut self) -> (Vec<Entry>, Vec<List>, [Vec<Range>; 2]) {
-        let ranges = self.sources.finish(&mut self.entries);
-        (self.entries, self.lists, ranges)
+    /// All entries and their sets, all lists, and the CIDRs of both families.
+    pub(super) fn finish(self) -> (Vec<Entry>, EntrySets, Vec<List>, [Vec<Range>; 2]) {
+        let (sets, ranges) = self.sources.finish(self.entries.len());
+        (self.entries, sets, self.lists, ranges)
     }
 
     fn add(&mut self, key: Key, list: List) -> ListId {
@@ -180,19 +180,21 @@ impl<'a> Book<'a> {
     }
 
     fn group_rule(&mut self, rule: &GroupRule, slot: u32) -> EntryId {
-        let mut entry = Entry::of_group(rule, slot);
+        let entry = self.enter(Entry::of_group(rule, slot), rule.cidr_blocks.iter().copied());
         let policy = self.policy;
         for name in &rule.prefix_lists {
             let nets =
                 || policy.prefix_lists.get(name).into_iter().flat_map(|list| list.entries.iter().copied());
-            entry.sets.push(self.sources.named(Named::PrefixList(name.clone()), nets));
+            let set = self.sources.named(Named::PrefixList(name.clone()), nets);
+            self.sources.entry_has(entry, set);
         }
         for name in &rule.security_groups {
             let members = &self.members;
             let nets = || members.get(name.as_str()).into_iter().flatten().copied();
-            entry.sets.push(self.sources.named(Named::Members(name.clone()), nets));
+            let set = self.sources.named(Named::Members(name.clone()), nets);
+            self.sources.entry_has(entry, set);
         }
-        self.enter(entry, rule.cidr_blocks.iter().copied())
+        entry
     }
 }
 

@@ -4,37 +4,54 @@
 //! meets every elementary interval once; what a class is a member of is the class of the CIDR around it and the
 //! sets of its own.
 
-use std::collections::HashMap;
-
 use ipnet::IpNet;
 
 use super::heap::{Full, Heap};
-use super::tree::{Step, push_step, tree};
+use super::tree::{self, Step, push_step};
+use super::unions::Unions;
 use fw_common::layout::Link;
 
 /// A number for a set of addresses.
 pub(super) type SetId = u32;
 
-/// A CIDR of one family, and one set that it belongs to.
+/// A CIDR of one family, and what it belongs to: a set, or a rule that names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Range {
-    first: u128,
-    prefix_len: u8,
-    set: SetId,
+    pub(super) first: u128,
+    pub(super) prefix_len: u8,
+    pub(super) of: u32,
 }
 
 impl Range {
     /// With the family's place in arrays: 0 for IPv4, 1 for IPv6.
-    pub(super) fn of(net: &IpNet, set: SetId) -> (usize, Self) {
+    pub(super) fn new(net: &IpNet, of: u32) -> (usize, Self) {
         match net {
             IpNet::V4(net) => {
                 let first = u128::from(u32::from(net.network()));
-                (0, Self { first, prefix_len: net.prefix_len(), set })
+                (0, Self { first, prefix_len: net.prefix_len(), of })
             }
             IpNet::V6(net) => {
-                (1, Self { first: u128::from(net.network()), prefix_len: net.prefix_len(), set })
+                (1, Self { first: u128::from(net.network()), prefix_len: net.prefix_len(), of })
             }
         }
+    }
+
+    /// Sorted, each once; the ranges of one CIDR follow each other.
+    pub(super) fn sort(ranges: &mut Vec<Self>) {
+        // IPv4 in one comparison of 128 bits: twice as fast.
+        if ranges.iter().all(|range| range.first >> 32 == 0) {
+            ranges.sort_unstable_by_key(|range| {
+                range.first << 64 | u128::from(range.prefix_len) << 32 | u128::from(range.of)
+            });
+        } else {
+            ranges.sort_unstable();
+        }
+        ranges.dedup();
+    }
+
+    /// Whether both are the same CIDR.
+    pub(super) fn same_net(&self, other: &Self) -> bool {
+        (self.first, self.prefix_len) == (other.first, other.prefix_len)
     }
 
     fn last(self, bits: u32) -> u128 {
@@ -47,115 +64,103 @@ impl Range {
 pub(super) struct Classes {
     bits: u32,
     steps: Vec<Step>,
-    /// By class: the sets it lies in, sorted. Class 0 lies in none.
-    members: Vec<Box<[SetId]>>,
+    unions: Unions,
+    /// By class: which union of sets it lies in. Class 0 lies in none.
+    classes: Vec<u32>,
 }
 
 impl Classes {
     /// Of the CIDRs of one family, whose addresses have `bits` bits.
     pub(super) fn new(mut ranges: Vec<Range>, bits: u32) -> Self {
-        ranges.sort_unstable();
-        ranges.dedup();
-        let mut unions = Unions::new();
-        let mut steps = vec![(0, 0)];
-        let mut open: Vec<(u128, u32)> = Vec::new();
-        for same in ranges.chunk_by(|a, b| (a.first, a.prefix_len) == (b.first, b.prefix_len)) {
-            close(&mut open, &mut steps, Some(same[0].first));
-            let around = open.last().map_or(0, |(_, class)| *class);
-            let class = same.iter().fold(around, |class, range| unions.with(class, range.set));
-            push_step(&mut steps, same[0].first, class);
-            open.push((same[0].last(bits), class));
+        Range::sort(&mut ranges);
+        let mut sweep = Sweep::new(bits, ranges.len());
+        for same in ranges.chunk_by(Range::same_net) {
+            sweep.open(same);
         }
-        close(&mut open, &mut steps, None);
+        sweep.close(None);
+        let Sweep { mut steps, unions, .. } = sweep;
         let last = u128::MAX.checked_shr(128 - bits).unwrap_or(0);
         steps.retain(|(first, _)| *first <= last);
-        let members = unions.in_use(&mut steps);
-        Self { bits, steps, members }
+        let (unions, classes) = unions.in_use(&mut steps);
+        Self { bits, steps, unions, classes }
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.members.len()
+        self.classes.len()
     }
 
-    /// The sets of each class.
-    pub(super) fn members(&self) -> &[Box<[SetId]>] {
-        &self.members
+    /// The unions of sets that classes lie in.
+    pub(super) fn unions(&self) -> &Unions {
+        &self.unions
     }
 
-    /// The tree that finds the class of an address.
-    pub(super) fn tree(&self, heap: &mut Heap) -> Result<Link, Full> {
-        tree(heap, &self.steps, self.bits)
+    /// By class, its union.
+    pub(super) fn of_class(&self) -> &[u32] {
+        &self.classes
     }
-}
 
-/// Ends the CIDRs that end before `before`, or all.
-fn close(open: &mut Vec<(u128, u32)>, steps: &mut Vec<Step>, before: Option<u128>) {
-    while let Some((last, _)) = open.last().copied() {
-        if before.is_some_and(|before| last >= before) {
-            break;
-        }
-        open.pop();
-        if let Some(next) = last.checked_add(1) {
-            push_step(steps, next, open.last().map_or(0, |(_, class)| *class));
-        }
+    /// The search that finds the class of an address.
+    pub(super) fn search(&self, heap: &mut Heap<'_>) -> Result<Link, Full> {
+        tree::addresses(heap, &self.steps, usize::from(self.bits == 128))
     }
 }
 
-/// Sets of sets, each with a number.
-struct Unions {
-    members: Vec<Box<[SetId]>>,
-    numbers: HashMap<Box<[SetId]>, u32>,
-    extended: HashMap<(u32, SetId), u32>,
+/// The CIDRs that are open at a place, and what was found before it.
+struct Sweep<'r> {
+    bits: u32,
+    unions: Unions,
+    steps: Vec<Step>,
+    /// Last address, ranges, union.
+    open: Vec<(u128, &'r [Range], u32)>,
+    /// By set, how many of the open CIDRs belong to it.
+    times: Vec<u32>,
 }
 
-impl Unions {
-    fn new() -> Self {
-        let empty: Box<[SetId]> = Box::default();
-        Self { members: vec![empty.clone()], numbers: HashMap::from([(empty, 0)]), extended: HashMap::new() }
+impl<'r> Sweep<'r> {
+    fn new(bits: u32, ranges: usize) -> Self {
+        let mut steps = Vec::with_capacity(ranges * 2 + 1);
+        steps.push((0, 0));
+        Self { bits, unions: Unions::new(), steps, open: Vec::new(), times: Vec::new() }
     }
 
-    /// The union of what `class` lies in and `set`.
-    fn with(&mut self, class: u32, set: SetId) -> u32 {
-        if let Some(extended) = self.extended.get(&(class, set)) {
-            return *extended;
-        }
-        let members = &self.members[class as usize];
-        let union = match members.binary_search(&set) {
-            Ok(_) => class,
-            Err(place) => {
-                let mut members = members.to_vec();
-                members.insert(place, set);
-                let members = members.into_boxed_slice();
-                match self.numbers.get(&members) {
-                    Some(number) => *number,
-                    None => {
-                        let number = self.members.len() as u32;
-                        self.numbers.insert(members.clone(), number);
-                        self.members.push(members);
-                        number
-                    }
-                }
+    /// Meets a CIDR, which has at least one range.
+    fn open(&mut self, same: &'r [Range]) {
+        self.close(Some(same[0].first));
+        let mut union = self.around();
+        for range in same {
+            let set = range.of as usize;
+            if self.times.len() <= set {
+                self.times.resize(set + 1, 0);
             }
-        };
-        self.extended.insert((class, set), union);
-        union
+            if self.times[set] == 0 {
+                union = self.unions.with(union, range.of);
+            }
+            self.times[set] += 1;
+        }
+        push_step(&mut self.steps, same[0].first, union);
+        self.open.push((same[0].last(self.bits), same, union));
     }
 
-    /// Renumbers what the steps use, in their order, and drops the rest.
-    fn in_use(self, steps: &mut [Step]) -> Vec<Box<[SetId]>> {
-        let mut numbers = vec![u32::MAX; self.members.len()];
-        numbers[0] = 0;
-        let mut members = vec![Box::default()];
-        for (_, class) in steps {
-            let number = &mut numbers[*class as usize];
-            if *number == u32::MAX {
-                *number = members.len() as u32;
-                members.push(self.members[*class as usize].clone());
+    /// Ends the CIDRs that end before `before`, or all.
+    fn close(&mut self, before: Option<u128>) {
+        while let Some((last, ranges, _)) = self.open.last().copied() {
+            if before.is_some_and(|before| last >= before) {
+                break;
             }
-            *class = *number;
+            self.open.pop();
+            for range in ranges {
+                self.times[range.of as usize] -= 1;
+            }
+            if let Some(next) = last.checked_add(1) {
+                let around = self.around();
+                push_step(&mut self.steps, next, around);
+            }
         }
-        members
+    }
+
+    fn around(&self) -> u32 {
+        self.open.last().map_or(0, |(.., union)| *union)
     }
 }
 
@@ -164,9 +169,10 @@ mod tests {
     use super::*;
     use crate::compile::lcg::Lcg;
 
-    fn members_at(classes: &Classes, key: u128) -> &[SetId] {
+    fn members_at(classes: &Classes, key: u128) -> Vec<SetId> {
         let class = classes.steps.iter().take_while(|(first, _)| *first <= key).last();
-        &classes.members[class.map_or(0, |(_, class)| *class as usize)]
+        let union = classes.of_class()[class.map_or(0, |(_, class)| *class as usize)];
+        classes.unions().sets(union).expect("few sets")
     }
 
     #[test]
@@ -181,7 +187,7 @@ mod tests {
                     (net.trunc(), random.below(12))
                 })
                 .collect();
-            let ranges = nets.iter().map(|(net, set)| Range::of(net, *set).1).collect();
+            let ranges = nets.iter().map(|(net, set)| Range::new(net, *set).1).collect();
             let classes = Classes::new(ranges, 32);
             for _ in 0..200 {
                 let key = match random.below(3) {
@@ -203,7 +209,7 @@ mod tests {
     fn equal_neighbours_are_one_class() {
         let nets: [IpNet; 3] =
             ["10.0.0.0/25", "10.0.0.128/25", "10.0.0.0/24"].map(|net| net.parse().expect("valid"));
-        let classes = Classes::new(nets.iter().map(|net| Range::of(net, 7).1).collect(), 32);
+        let classes = Classes::new(nets.iter().map(|net| Range::new(net, 7).1).collect(), 32);
         assert_eq!(classes.steps, [(0, 0), (0x0a00_0000, 1), (0x0a00_0100, 0)]);
         assert_eq!(classes.len(), 2);
     }
@@ -211,10 +217,10 @@ mod tests {
     #[test]
     fn the_last_address_may_be_in_a_set() {
         let net: IpNet = "ffff::/16".parse().expect("valid");
-        let classes = Classes::new(vec![Range::of(&net, 1).1], 128);
+        let classes = Classes::new(vec![Range::new(&net, 1).1], 128);
         assert_eq!(members_at(&classes, u128::MAX), [1]);
         let net: IpNet = "255.0.0.0/8".parse().expect("valid");
-        let classes = Classes::new(vec![Range::of(&net, 1).1], 32);
+        let classes = Classes::new(vec![Range::new(&net, 1).1], 32);
         assert_eq!(classes.steps.len(), 2);
     }
 }

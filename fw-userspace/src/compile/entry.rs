@@ -3,7 +3,6 @@
 use fw_common::layout::{Column, Rule};
 use ipnet::IpNet;
 
-use super::classes::SetId;
 use crate::model::{AclEntry, Action, GroupRule, IcmpMatch, PortRange, Traffic};
 
 /// Place of an entry in its [`super::book::Book`].
@@ -18,11 +17,9 @@ pub(super) enum ListKind {
     Groups,
 }
 
-/// A rule.
+/// A rule; whose addresses it matches is kept apart, see [`super::sources::EntrySets`].
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// It matches the addresses of any of these.
-    pub(super) sets: Vec<SetId>,
     pub(super) traffic: Traffic,
     /// What a match means, without the untracked bit.
     pub(super) rule: Rule,
@@ -33,17 +30,11 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn of_acl(entry: &AclEntry, slot: u32) -> Self {
         let allow = entry.action == Action::Allow;
-        Self {
-            sets: Vec::new(),
-            traffic: entry.traffic,
-            rule: Rule::new(allow, false, false, slot),
-            is_open: [false; 2],
-        }
+        Self { traffic: entry.traffic, rule: Rule::new(allow, false, false, slot), is_open: [false; 2] }
     }
 
     pub(super) fn of_group(rule: &GroupRule, slot: u32) -> Self {
         Self {
-            sets: Vec::new(),
             traffic: rule.traffic,
             rule: Rule::new(true, false, rule.reserved, slot),
             is_open: open_families(&rule.cidr_blocks),

@@ -6,19 +6,23 @@
 //! | --- | --- |
 //! | `rules`, `numbering` | every rule with its counter slot, every interface with its zone; stable over loads |
 //! | `book`, `entry`, `services` | the ordered lists that the devices need, each once |
-//! | `sources`, `classes` | sets of CIDRs → address classes |
-//! | `columns`, `rows` | list and class → row: the first match, flattened |
+//! | `sources`, `classes`, `unions` | sets of CIDRs → address classes |
+//! | `layers`, `columns`, `rows` | list and class → row: the first match, flattened |
+//! | `bounds` | how large tables may be, and what to say of those that are larger |
 //! | `tracking` | which flows AWS does not track |
 //! | `tree`, `heap`, `device`, `device_table` | how all this lies in lines |
 
 mod binding;
 mod book;
+mod bounds;
 mod classes;
 mod columns;
 mod device;
 mod device_table;
 mod entry;
 mod heap;
+mod image;
+mod layers;
 #[cfg(test)]
 pub(crate) mod lcg;
 mod numbering;
@@ -30,15 +34,17 @@ mod sources;
 mod tests;
 mod tracking;
 mod tree;
+mod unions;
 
 use std::collections::{HashMap, HashSet};
 
 use fw_common::Direction;
-use fw_common::layout::{Line, Root};
+use fw_common::layout::{Root, RowTable};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{MidStream, Policy};
 use book::{Book, ListId};
+use bounds::{Limits, mebibytes};
 use classes::Classes;
 use device::Device;
 use heap::{Full, Heap};
@@ -48,8 +54,11 @@ use rules::Rules;
 
 pub(crate) use binding::attached;
 pub use binding::{Binding, Carries, pretend_bindings};
+pub use bounds::{Bounds, DEFAULT_MAX_MEMORY};
+pub use heap::Patch;
+pub use image::{Damaged, Held};
 pub use numbering::Numbering;
-pub use tracking::open_rules_narrowed;
+pub use tracking::{OpenRules, open_rules_narrowed};
 
 /// Which layer a rule belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,8 +91,8 @@ pub struct RuleInfo {
 /// One generation, ready to be published.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// The root first; line numbers are relative to it.
-    pub lines: Vec<Line>,
+    /// The lines to be written, and the root that then leads to them and to those that are there already.
+    pub patch: Patch,
     /// In the order of the file, groups first; an ACL's implicit last entry behind its written ones.
     pub rules: Vec<RuleInfo>,
     /// Zone, name and kind (`interface` or `subnet`) of what has an attachment.
@@ -139,20 +148,54 @@ pub enum CompileError {
         /// Name in the rules.
         name: String,
     },
-    /// The tables would be larger than the policy array may be.
-    #[error("the tables grow beyond 1 GiB at {what}; put overlapping CIDRs into prefix lists or remove some")]
+    /// The tables would be larger than they may be.
+    #[error("the tables are too large, {what} no longer fit; allow more with --max-memory")]
     TooLarge {
         /// What was being built.
         what: String,
     },
+    /// The same, with what is to blame for it.
+    #[error("{what} need about {} of memory, --max-memory allows {}: {why}", mebibytes(*.bytes), mebibytes(*.max))]
+    Blowup {
+        /// What was being built.
+        what: String,
+        /// What it would take, bytes.
+        bytes: u64,
+        /// What it may take, bytes.
+        max: u64,
+        /// What makes it so large, and what helps.
+        why: String,
+    },
+    /// The tables may fit, but nobody would wait for them.
+    #[error("{what} take too long to work out: {why}")]
+    TooMuchWork {
+        /// What was being built.
+        what: String,
+        /// What makes it so much, and what helps.
+        why: String,
+    },
 }
 
-/// Compiles a policy for these devices.
+/// Compiles a policy for these devices, into an empty array, within the bounds that apply where nobody names others.
 pub fn compile(
     policy: &Policy,
     bindings: &[Binding],
     numbering: Numbering,
     generation: u32,
+) -> Result<Compiled, CompileError> {
+    let root = Root { generation, ..Root::default() };
+    compile_beside(&Held::nothing(), policy, bindings, numbering, root, &Bounds::default())
+}
+
+/// Compiles a policy for these devices, beside what an array holds, with the generation, the deadline and the
+/// predecessor of `root`.
+pub fn compile_beside(
+    held: &Held<'_>,
+    policy: &Policy,
+    bindings: &[Binding],
+    numbering: Numbering,
+    root: Root,
+    bounds: &Bounds,
 ) -> Result<Compiled, CompileError> {
     let mut indexes = HashSet::new();
     if let Some(twice) = bindings.iter().find(|binding| !indexes.insert(binding.ifindex)) {
@@ -170,46 +213,38 @@ pub fn compile(
         let zone = zones.get(&binding.carries).copied().unwrap_or(0);
         devices.push(Device::new(policy, binding, zone, &mut book)?);
     }
-    let (entries, lists, [ipv4, ipv6]) = book.finish();
+    let (entries, sets, lists, [ipv4, ipv6]) = book.finish();
     let classes = [Classes::new(ipv4, 32), Classes::new(ipv6, 128)];
 
-    let mut heap = Heap::new();
-    let too_large = |what: &str| {
-        let what = what.to_owned();
-        move |Full| CompileError::TooLarge { what }
-    };
-    let ipv4 = classes[0].tree(&mut heap).map_err(too_large("the IPv4 addresses"))?;
-    let ipv6 = classes[1].tree(&mut heap).map_err(too_large("the IPv6 addresses"))?;
-    let mut tables = Tables::new(&entries, &classes);
-    let mut known: HashMap<(ListId, usize), u32> = HashMap::new();
+    let limits = Limits::new(bounds, &rules.infos);
+    limits.check_tables(&lists, &classes)?;
+    let mut heap = Heap::beside(held, limits.lines());
+    let ipv4 = classes[0].search(&mut heap).map_err(|Full| limits.too_many_addresses("IPv4", &heap))?;
+    let ipv6 = classes[1].search(&mut heap).map_err(|Full| limits.too_many_addresses("IPv6", &heap))?;
+    let mut tables = Tables::new(&entries, &sets, &classes, bounds.max_memory);
+    let mut known: HashMap<(ListId, usize), RowTable> = HashMap::new();
     let mut places = Vec::with_capacity(devices.len());
     for device in &devices {
         places.push(device.write(&mut heap, |heap, id, family| {
-            if let Some(line) = known.get(&(id, family)) {
-                return Ok(*line);
+            if let Some(rows) = known.get(&(id, family)) {
+                return Ok(*rows);
             }
-            let line = tables.table(heap, &lists[id], family).map_err(too_large(&lists[id].what))?;
-            known.insert((id, family), line);
-            Ok(line)
+            let rows = tables.table(heap, &lists[id], family);
+            let rows = rows.map_err(|blowup| limits.blown_up(&lists[id], &entries, &blowup))?;
+            known.insert((id, family), rows);
+            Ok(rows)
         })?);
     }
     let (devices, device_mask) = device_table::build(&mut heap, &places)?;
-    let root = Root {
-        generation,
-        devices,
-        device_mask,
-        pickup: policy.settings.mid_stream == MidStream::Pickup,
-        ipv4: ipv4.0,
-        ipv6: ipv6.0,
-        ..Root::default()
-    };
+    let pickup = policy.settings.mid_stream == MidStream::Pickup;
+    let root = Root { devices, device_mask, pickup, ipv4: ipv4.0, ipv6: ipv6.0, ..root };
     let infos = rules.infos;
     let (numbering, fresh_slots) = numbers.finish();
     let mut zones: Vec<_> =
         zones.into_iter().map(|(carries, zone)| (zone, carries.name().to_owned(), carries.kind())).collect();
     zones.sort_unstable();
     Ok(Compiled {
-        lines: heap.finish(root),
+        patch: heap.finish(root).map_err(|Full| CompileError::TooLarge { what: "the root".to_owned() })?,
         rules: infos,
         zone_slots: zones.last().map_or(1, |(zone, ..)| zone + 1),
         zones,

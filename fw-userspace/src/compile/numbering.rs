@@ -1,6 +1,6 @@
 //! Numbers that stay over loads: connections are keyed by zone, counters lie in slots.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fw_common::Direction;
 use fw_common::layout::Rule;
@@ -15,36 +15,47 @@ const MAX_ZONE: u32 = 65_535;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbering {
     zones: BTreeMap<String, u32>,
-    slots: BTreeMap<String, u32>,
+    /// In the order of the rules.
+    lists: Vec<NumberedList>,
     free: BTreeSet<u32>,
+}
+
+/// A list of rules with their slots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NumberedList {
+    pub(super) key: ListKey,
+    /// What each slot belongs to, in the order of the list.
+    pub(super) slots: Vec<(String, u32)>,
+}
+
+/// Which list it is, whatever else changes around it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct ListKey {
+    pub(super) kind: RuleKind,
+    #[serde(with = "super::direction")]
+    pub(super) direction: Direction,
+    pub(super) name: String,
 }
 
 /// One load's view of a [`Numbering`]: what is not asked for becomes free when it ends.
 pub(super) struct Renumbering {
     numbering: Numbering,
     used_zones: BTreeSet<u32>,
-    used_slots: BTreeMap<String, u32>,
+    before: HashMap<ListKey, Vec<(String, u32)>>,
+    vanished: Vec<u32>,
     next_slot: u32,
     fresh: Vec<u32>,
 }
 
-/// What a slot belongs to, whatever else changes around it.
-pub(super) fn identity(kind: RuleKind, id: &str, direction: Direction, rule: &str) -> String {
-    let kind = match kind {
-        RuleKind::SecurityGroup => "security_group",
-        RuleKind::NetworkAcl => "network_acl",
-    };
-    // With its length a name may contain anything.
-    format!("{kind} {} {}:{id} {rule}", super::direction_name(direction), id.len())
-}
-
 impl Renumbering {
-    pub(super) fn new(numbering: Numbering) -> Self {
-        let highest = numbering.slots.values().chain(&numbering.free).max().copied().unwrap_or(0);
+    pub(super) fn new(mut numbering: Numbering) -> Self {
+        let lists = std::mem::take(&mut numbering.lists);
+        let highest = highest(&lists).max(numbering.free.last().copied().unwrap_or(0));
         Self {
             numbering,
             used_zones: BTreeSet::new(),
-            used_slots: BTreeMap::new(),
+            before: lists.into_iter().map(|list| (list.key, list.slots)).collect(),
+            vanished: Vec::new(),
             next_slot: highest + 1,
             fresh: Vec::new(),
         }
@@ -80,34 +91,54 @@ impl Renumbering {
         Ok(zones)
     }
 
-    /// The slot of a rule.
-    pub(super) fn slot(&mut self, identity: String) -> Result<u32, CompileError> {
-        if let Some(slot) = self.used_slots.get(&identity) {
-            return Ok(*slot);
+    /// The slots of a list whose rules have these contents.
+    pub(super) fn slots(
+        &mut self,
+        key: ListKey,
+        contents: impl ExactSizeIterator<Item = String>,
+    ) -> Result<Vec<u32>, CompileError> {
+        let before = self.before.remove(&key).unwrap_or_default();
+        // With whether it is still in use.
+        let mut known: HashMap<String, (u32, bool)> =
+            before.into_iter().map(|(content, slot)| (content, (slot, false))).collect();
+        let mut slots = Vec::with_capacity(contents.len());
+        for content in contents {
+            let slot = match known.get_mut(&content) {
+                Some((slot, used)) => {
+                    *used = true;
+                    *slot
+                }
+                None => {
+                    let slot = self.fresh_slot()?;
+                    known.insert(content.clone(), (slot, true));
+                    slot
+                }
+            };
+            slots.push((content, slot));
         }
-        let slot = match self.numbering.slots.remove(&identity) {
-            Some(slot) => slot,
-            None => {
-                let slot = self.numbering.free.pop_first().unwrap_or(self.next_slot);
-                if slot == self.next_slot {
-                    self.next_slot += 1;
-                }
-                if slot > Rule::MAX_SLOT {
-                    return Err(CompileError::TooManyRules { max: Rule::MAX_SLOT });
-                }
-                self.fresh.push(slot);
-                slot
-            }
-        };
-        self.used_slots.insert(identity, slot);
+        self.vanished.extend(known.values().filter(|(_, used)| !used).map(|(slot, _)| *slot));
+        let numbers = slots.iter().map(|(_, slot)| *slot).collect();
+        self.numbering.lists.push(NumberedList { key, slots });
+        Ok(numbers)
+    }
+
+    fn fresh_slot(&mut self) -> Result<u32, CompileError> {
+        let slot = self.numbering.free.pop_first().unwrap_or(self.next_slot);
+        if slot == self.next_slot {
+            self.next_slot += 1;
+        }
+        if slot > Rule::MAX_SLOT {
+            return Err(CompileError::TooManyRules { max: Rule::MAX_SLOT });
+        }
+        self.fresh.push(slot);
         Ok(slot)
     }
 
     /// The numbering for the next load, and the slots that were newly given out. Slots of vanished rules become
     /// free only now: until this generation is in force, the one before still counts in them.
     pub(super) fn finish(mut self) -> (Numbering, Vec<u32>) {
-        self.numbering.free.extend(self.numbering.slots.values());
-        self.numbering.slots = self.used_slots;
+        self.numbering.free.extend(self.before.into_values().flatten().map(|(_, slot)| slot));
+        self.numbering.free.extend(self.vanished);
         (self.numbering, self.fresh)
     }
 }
@@ -115,8 +146,17 @@ impl Renumbering {
 impl Numbering {
     /// Highest slot in use, plus one.
     pub(super) fn rule_slots(&self) -> u32 {
-        self.slots.values().max().map_or(1, |slot| slot + 1)
+        highest(&self.lists) + 1
     }
+
+    /// The lists, in the order of the rules.
+    pub(super) fn lists(&self) -> &[NumberedList] {
+        &self.lists
+    }
+}
+
+fn highest(lists: &[NumberedList]) -> u32 {
+    lists.iter().flat_map(|list| &list.slots).map(|(_, slot)| *slot).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -125,8 +165,9 @@ mod tests {
 
     fn slots(numbering: Numbering, rules: &[&str]) -> (Vec<u32>, Numbering, Vec<u32>) {
         let mut numbers = Renumbering::new(numbering);
-        let slots =
-            rules.iter().map(|rule| numbers.slot((*rule).to_owned()).expect("there is room")).collect();
+        let key =
+            ListKey { kind: RuleKind::SecurityGroup, direction: Direction::Ingress, name: "g".to_owned() };
+        let slots = numbers.slots(key, rules.iter().map(|rule| (*rule).to_owned())).expect("there is room");
         let (numbering, fresh) = numbers.finish();
         (slots, numbering, fresh)
     }

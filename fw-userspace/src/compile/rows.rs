@@ -1,75 +1,268 @@
-//! Row tables: for each address class, the row of the entries of a list that match it.
+//! Rows: for each address class, what the entries of a list say that match it.
+//!
+//! A class lies in a union of sets, which is a smaller union and one set more: its row is the row of the smaller one
+//! with what the set adds laid over it. Rows multiply with what is in them, so both memory and work are bounded.
 
 use std::collections::HashMap;
 
-use fw_common::layout::{Link, RowRef};
+use fw_common::layout::{Column, Line, Link, RowTable, Rule};
 
 use super::book::List;
-use super::classes::{Classes, SetId};
-use super::columns;
-use super::entry::Entry;
-use super::heap::{Full, Heap};
-use super::tree::Step;
+use super::classes::Classes;
+use super::columns::{ColumnId, Columns, Piece, Span};
+use super::entry::{Entry, EntryId, ListKind, keys};
+use super::heap::{Full, Heap, rule_link};
+use super::layers::{LayerId, Layers};
+use super::sources::EntrySets;
+use super::tree::{self, Step, push_step};
+
+const COLUMNS: [Column; 4] = [Column::Tcp, Column::Udp, Column::Icmp, Column::Other];
+
+/// Pieces that are looked at for all tables together: some seconds.
+const MAX_WORK: u64 = 1 << 30;
+
+/// Place of a row in [`Rows`]; 0 is the one in which nothing matches.
+type RowId = u32;
 
 /// Builds row tables; equal columns, rows and tables are one.
 pub(super) struct Tables<'a> {
     entries: &'a [Entry],
+    sets: &'a EntrySets,
     classes: &'a [Classes; 2],
-    columns: HashMap<Vec<Step>, Link>,
+    max_bytes: u64,
+    work: u64,
+}
+
+/// A table that is too large, or too much work.
+pub(super) struct Blowup {
+    /// What the tables would take, as far as can be told from what was built.
+    pub(super) bytes: u64,
+    /// Sets of addresses that the list tells apart, so far.
+    pub(super) rows: usize,
+    /// The entries of the set that has the most.
+    pub(super) widest: Vec<EntryId>,
 }
 
 impl<'a> Tables<'a> {
-    pub(super) fn new(entries: &'a [Entry], classes: &'a [Classes; 2]) -> Self {
-        Self { entries, classes, columns: HashMap::new() }
+    /// `max_bytes` is what a table may take while it is being built.
+    pub(super) fn new(
+        entries: &'a [Entry],
+        sets: &'a EntrySets,
+        classes: &'a [Classes; 2],
+        max_bytes: u64,
+    ) -> Self {
+        Self { entries, sets, classes, max_bytes, work: 0 }
     }
 
     /// The table of a list for a family, 0 for IPv4, 1 for IPv6.
-    pub(super) fn table(&mut self, heap: &mut Heap, list: &List, family: usize) -> Result<u32, Full> {
-        let mut places: HashMap<SetId, Vec<u32>> = HashMap::new();
-        for (place, entry) in (0..).zip(&list.entries) {
-            for set in &self.entries[*entry as usize].sets {
-                places.entry(*set).or_default().push(place);
-            }
-        }
-        // Classes that the list does not tell apart share their row.
-        let mut known: HashMap<Vec<SetId>, (u32, u32)> = HashMap::new();
-        let classes = &self.classes[family];
-        let mut rows = Vec::with_capacity(classes.len());
-        let mut seen = Vec::new();
-        for members in classes.members() {
-            seen.clear();
-            seen.extend(members.iter().copied().filter(|set| places.contains_key(set)));
-            let (line, quarter) = match known.get(&seen) {
-                Some(row) => *row,
-                None => {
-                    let row = self.row(heap, list, family, &places, &seen)?;
-                    known.insert(seen.clone(), row);
-                    row
-                }
-            };
-            let is_inside = list.inside.is_some_and(|inside| members.binary_search(&inside).is_ok());
-            rows.push(RowRef::new(line, quarter, is_inside).0);
-        }
-        heap.table(rows)
-    }
-
-    fn row(
+    pub(super) fn table(
         &mut self,
-        heap: &mut Heap,
+        heap: &mut Heap<'_>,
         list: &List,
         family: usize,
-        places: &HashMap<SetId, Vec<u32>>,
-        sets: &[SetId],
-    ) -> Result<(u32, u32), Full> {
-        let mut matching: Vec<u32> =
-            sets.iter().filter_map(|set| places.get(set)).flatten().copied().collect();
-        matching.sort_unstable();
-        matching.dedup();
-        let entries: Vec<(u32, &Entry)> = matching
-            .into_iter()
-            .map(|place| (place, &self.entries[list.entries[place as usize] as usize]))
-            .collect();
-        let links = columns::row(heap, &mut self.columns, &entries, list.kind, family, list.responses)?;
-        heap.row(links)
+    ) -> Result<RowTable, Blowup> {
+        let classes = &self.classes[family];
+        let layers = Layers::of(self.sets, list);
+        let mut rows = Rows::new(self, list, &layers, family);
+        let before = heap_bytes(heap);
+        let blowup = |rows: &Rows<'_>, heap: &Heap<'_>, done: usize, of: usize| {
+            let part = (heap_bytes(heap) - before).max(rows.bytes());
+            let bytes = before + (part as f64 * of as f64 / done.max(1) as f64) as u64;
+            Blowup { bytes, rows: rows.rows.len(), widest: layers.widest(list) }
+        };
+        let unions = classes.unions();
+        let mut row_of: Vec<RowId> = vec![0];
+        let mut is_inside = vec![false];
+        for (less, set) in unions.iter() {
+            let below = row_of[less as usize];
+            let row = match layers.of_set(set) {
+                Some(layer) => rows.with(below, layer),
+                None => Ok(below),
+            };
+            row_of.push(row.map_err(|Full| blowup(&rows, heap, row_of.len(), unions.len()))?);
+            is_inside.push(is_inside[less as usize] || list.inside == Some(set));
+        }
+        let mut table = Vec::with_capacity(classes.len());
+        for union in classes.of_class() {
+            let row = rows.write(heap, row_of[*union as usize]);
+            let row = row.map_err(|Full| blowup(&rows, heap, table.len(), classes.len()))?;
+            table.push(if is_inside[*union as usize] { row.map(Link::inside) } else { row });
+        }
+        let work = rows.work;
+        let table = lay_out(heap, &table).map_err(|Full| blowup(&rows, heap, 1, 1))?;
+        self.work = work;
+        Ok(table)
+    }
+}
+
+fn heap_bytes(heap: &Heap<'_>) -> u64 {
+    u64::from(heap.taken()) * size_of::<Line>() as u64
+}
+
+/// The row of class 0, for all that it serves too, and behind it those of the classes between the first and the last
+/// that have another.
+fn lay_out(heap: &mut Heap<'_>, rows: &[[Link; 4]]) -> Result<RowTable, Full> {
+    let common = rows[0];
+    let first = rows.iter().position(|row| *row != common).unwrap_or(0);
+    let end = rows.iter().rposition(|row| *row != common).map_or(first, |last| last + 1);
+    let listed: Vec<[Link; 4]> = std::iter::once(common).chain(rows[first..end].iter().copied()).collect();
+    let lines: Vec<Line> = listed
+        .chunks(4)
+        .map(|four| {
+            let mut line = Line::default();
+            for (word, link) in (0..).zip(four.as_flattened()) {
+                line.set_word(word, link.0);
+            }
+            line
+        })
+        .collect();
+    let line = heap.piece(&lines)?;
+    Ok(RowTable { line, first: first as u32, count: (end - first) as u32 })
+}
+
+/// The rows of one list for one family as they are found.
+struct Rows<'l> {
+    entries: &'l [Entry],
+    list: &'l List,
+    layers: &'l Layers,
+    family: usize,
+    rows: Vec<[ColumnId; 4]>,
+    columns: Columns,
+    of_layer: Vec<Option<RowId>>,
+    combined: HashMap<(RowId, RowId), RowId>,
+    max_pieces: u64,
+    work: u64,
+    /// Where columns and rows lie, once written.
+    links: Vec<Option<Link>>,
+    written: Vec<Option<[Link; 4]>>,
+    /// Of the column at hand.
+    spans: Vec<Span>,
+    steps: Vec<Step>,
+}
+
+impl<'l> Rows<'l> {
+    fn new(tables: &Tables<'l>, list: &'l List, layers: &'l Layers, family: usize) -> Self {
+        Self {
+            entries: tables.entries,
+            list,
+            layers,
+            family,
+            rows: vec![[0; 4]],
+            columns: Columns::new(),
+            of_layer: vec![None; layers.len()],
+            combined: HashMap::new(),
+            max_pieces: tables.max_bytes / size_of::<Piece>() as u64,
+            work: tables.work,
+            links: Vec::new(),
+            written: Vec::new(),
+            spans: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.columns.pieces() * size_of::<Piece>() as u64
+    }
+
+    /// The row of addresses that `below` matches and that lie in the set of a layer too.
+    fn with(&mut self, below: RowId, layer: LayerId) -> Result<RowId, Full> {
+        let above = self.layer(layer)?;
+        if below == 0 {
+            return Ok(above);
+        }
+        if let Some(row) = self.combined.get(&(below, above)) {
+            return Ok(*row);
+        }
+        let mut columns = self.rows[below as usize];
+        for (below, above) in columns.iter_mut().zip(self.rows[above as usize]) {
+            let before = self.columns.pieces();
+            *below = self.columns.over(*below, above);
+            let looked_at = self.columns.get(above).len() as u64;
+            self.spend(self.columns.pieces() - before + looked_at)?;
+        }
+        let row = if columns == self.rows[below as usize] { below } else { self.add_row(columns) };
+        self.combined.insert((below, above), row);
+        Ok(row)
+    }
+
+    /// The row of addresses in the set of a layer alone.
+    fn layer(&mut self, layer: LayerId) -> Result<RowId, Full> {
+        if let Some(row) = self.of_layer[layer as usize] {
+            return Ok(row);
+        }
+        let is_acl = matches!(self.list.kind, ListKind::Acl { .. });
+        let mut columns = [0; 4];
+        for (id, column) in columns.iter_mut().zip(COLUMNS) {
+            self.spans.clear();
+            for place in self.layers.places(layer) {
+                let entry = &self.entries[self.list.entries[place as usize] as usize];
+                if let Some((from, to)) = keys(entry.traffic, self.family, column, is_acl) {
+                    self.spans.push(Span { from, to, place, is_open: entry.is_open[self.family] });
+                }
+            }
+            if !self.spans.is_empty() {
+                *id = self.columns.add(&mut self.spans);
+                self.spend(self.columns.get(*id).len() as u64)?;
+            }
+        }
+        let row = self.add_row(columns);
+        self.of_layer[layer as usize] = Some(row);
+        Ok(row)
+    }
+
+    fn add_row(&mut self, columns: [ColumnId; 4]) -> RowId {
+        self.rows.push(columns);
+        (self.rows.len() - 1) as RowId
+    }
+
+    fn spend(&mut self, work: u64) -> Result<(), Full> {
+        self.work += work;
+        if self.columns.pieces() > self.max_pieces || self.work > MAX_WORK { Err(Full) } else { Ok(()) }
+    }
+
+    /// A row's links; what they lead to is written the first time.
+    fn write(&mut self, heap: &mut Heap<'_>, row: RowId) -> Result<[Link; 4], Full> {
+        self.written.resize(self.rows.len(), None);
+        if let Some(links) = self.written[row as usize] {
+            return Ok(links);
+        }
+        let mut links = [Link::value(0); 4];
+        for ((link, column), id) in links.iter_mut().zip(COLUMNS).zip(self.rows[row as usize]) {
+            *link = self.write_column(heap, column, id)?;
+        }
+        self.written[row as usize] = Some(links);
+        Ok(links)
+    }
+
+    fn write_column(&mut self, heap: &mut Heap<'_>, column: Column, id: ColumnId) -> Result<Link, Full> {
+        self.links.resize(self.columns.len(), None);
+        if let Some(link) = self.links[id as usize] {
+            return Ok(link);
+        }
+        let untracks = self.list.responses.allowed(column, self.family);
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.clear();
+        for piece in self.columns.get(id) {
+            let link = rule_link(self.rule(*piece, untracks));
+            push_step(&mut steps, u128::from(piece.from), link.payload());
+        }
+        let link = tree::keys(heap, &steps);
+        self.steps = steps;
+        let link = link?;
+        self.links[id as usize] = Some(link);
+        Ok(link)
+    }
+
+    /// `untracks`: flows that an open rule admits are not tracked here.
+    fn rule(&self, piece: Piece, untracks: bool) -> Rule {
+        if piece.place == Piece::NO_PLACE {
+            return match self.list.kind {
+                ListKind::Acl { implicit_slot } => Rule::implicit_deny(implicit_slot),
+                ListKind::Groups => Rule::NONE,
+            };
+        }
+        let rule = self.entries[self.list.entries[piece.place as usize] as usize].rule;
+        let untracked = rule.allows() && untracks && piece.is_open;
+        Rule::new(rule.allows(), untracked, rule.is_reserved(), rule.slot())
     }
 }

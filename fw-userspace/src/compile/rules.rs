@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fw_common::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::numbering::{Renumbering, identity};
+use super::numbering::{ListKey, Numbering, Renumbering};
 use super::{CompileError, RuleInfo, RuleKind};
 use crate::model::{AclChoice, AclEntry, Action, GroupRule, NetworkAcl, Policy, Traffic};
 
@@ -13,6 +13,8 @@ use crate::model::{AclChoice, AclEntry, Action, GroupRule, NetworkAcl, Policy, T
 const AWS_DEFAULT_NAME: &str = "default";
 /// What it is kept under: an ACL of the file may be called "default" too.
 const AWS_DEFAULT_KEY: &str = "\0aws";
+/// What the implicit last entry of an ACL is called.
+const IMPLICIT: &str = "*";
 
 /// The key of the ACL that a subnet has.
 pub(super) fn acl_key(choice: &AclChoice) -> &str {
@@ -101,12 +103,11 @@ impl<'p> Rules<'p> {
         list: &'p [GroupRule],
         numbers: &mut Renumbering,
     ) -> Result<(), CompileError> {
-        let mut slots = Vec::with_capacity(list.len());
-        for rule in list {
-            let slot = numbers.slot(identity(RuleKind::SecurityGroup, name, direction, &rule.id))?;
-            slots.push(slot);
+        let key = ListKey { kind: RuleKind::SecurityGroup, direction, name: name.to_owned() };
+        let slots = numbers.slots(key, list.iter().map(|rule| rule.id.clone()))?;
+        for (rule, slot) in list.iter().zip(&slots) {
             self.infos.push(RuleInfo {
-                slot,
+                slot: *slot,
                 kind: RuleKind::SecurityGroup,
                 id: name.to_owned(),
                 direction,
@@ -126,19 +127,43 @@ impl<'p> Rules<'p> {
         list: &'p [AclEntry],
         numbers: &mut Renumbering,
     ) -> Result<(), CompileError> {
-        let written = list.iter().map(|entry| {
-            let number = entry.rule_number.to_string();
-            (format!("{number} {}", entry.id), number, entry.description.clone())
-        });
-        let implicit = ("*".to_owned(), "*".to_owned(), None);
-        let mut slots = Vec::with_capacity(list.len() + 1);
-        for (content, rule, description) in written.chain([implicit]) {
-            let slot = numbers.slot(identity(RuleKind::NetworkAcl, key, direction, &content))?;
-            slots.push(slot);
+        let kind = RuleKind::NetworkAcl;
+        let mut contents: Vec<String> =
+            list.iter().map(|entry| format!("{} {}", entry.rule_number, entry.id)).collect();
+        contents.push(IMPLICIT.to_owned());
+        let slots = numbers.slots(ListKey { kind, direction, name: key.to_owned() }, contents.into_iter())?;
+        let written = list.iter().map(|entry| (entry.rule_number.to_string(), entry.description.clone()));
+        for ((rule, description), slot) in written.chain([(IMPLICIT.to_owned(), None)]).zip(&slots) {
             let id = name.to_owned();
-            self.infos.push(RuleInfo { slot, kind: RuleKind::NetworkAcl, id, direction, rule, description });
+            self.infos.push(RuleInfo { slot: *slot, kind, id, direction, rule, description });
         }
         self.acls.insert((key, direction), (list, slots));
         Ok(())
+    }
+}
+
+impl Numbering {
+    /// The rules that were numbered, in their order, without their descriptions.
+    pub fn rules(&self) -> impl Iterator<Item = RuleInfo> {
+        self.lists().iter().flat_map(|list| {
+            let ListKey { kind, direction, name } = &list.key;
+            let id = if name == AWS_DEFAULT_KEY { AWS_DEFAULT_NAME } else { name };
+            list.slots.iter().map(move |(content, slot)| {
+                let rule = match kind {
+                    RuleKind::SecurityGroup => content,
+                    RuleKind::NetworkAcl => {
+                        content.split_once(' ').map_or(content.as_str(), |(number, _)| number)
+                    }
+                };
+                RuleInfo {
+                    slot: *slot,
+                    kind: *kind,
+                    id: id.to_owned(),
+                    direction: *direction,
+                    rule: rule.to_owned(),
+                    description: None,
+                }
+            })
+        })
     }
 }

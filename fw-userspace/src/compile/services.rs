@@ -28,7 +28,7 @@ pub(super) fn of(policy: &Policy, vpc: Option<&str>) -> Vec<(Entry, Vec<IpNet>)>
     let mut exempt = |nets: Vec<IpNet>, traffics: &[Traffic]| {
         for traffic in traffics {
             let rule = Rule::new(true, false, false, 0);
-            let entry = Entry { sets: Vec::new(), traffic: *traffic, rule, is_open: [false; 2] };
+            let entry = Entry { traffic: *traffic, rule, is_open: [false; 2] };
             services.push((entry, nets.clone()));
         }
     };

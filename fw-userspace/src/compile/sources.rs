@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 
 use super::classes::{Range, SetId};
-use super::entry::{Entry, EntryId};
+use super::entry::EntryId;
 
 /// A set that has a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,8 +24,37 @@ pub(super) enum Named {
 pub(super) struct Sources {
     named: HashMap<Named, SetId>,
     ranges: [Vec<Range>; 2],
-    uses: Vec<(IpNet, EntryId)>,
+    /// CIDRs, each with an entry that names it.
+    uses: [Vec<Range>; 2],
+    pairs: Vec<(EntryId, SetId)>,
     next: SetId,
+}
+
+/// By entry, the sets whose addresses it matches.
+pub(super) struct EntrySets {
+    ends: Vec<u32>,
+    sets: Vec<SetId>,
+}
+
+impl EntrySets {
+    fn new(mut pairs: Vec<(EntryId, SetId)>, entries: usize) -> Self {
+        pairs.sort_unstable();
+        let mut ends = Vec::with_capacity(entries);
+        let mut rest = pairs.iter().peekable();
+        for entry in 0..entries as EntryId {
+            let mut end = ends.last().copied().unwrap_or(0);
+            while rest.next_if(|(of, _)| *of == entry).is_some() {
+                end += 1;
+            }
+            ends.push(end);
+        }
+        Self { ends, sets: pairs.into_iter().map(|(_, set)| set).collect() }
+    }
+
+    pub(super) fn of(&self, entry: EntryId) -> &[SetId] {
+        let start = if entry == 0 { 0 } else { self.ends[entry as usize - 1] };
+        &self.sets[start as usize..self.ends[entry as usize] as usize]
+    }
 }
 
 impl Sources {
@@ -37,47 +66,60 @@ impl Sources {
         if let Some(set) = self.named.get(&name) {
             return *set;
         }
-        let set = self.next;
-        self.next += 1;
+        let set = self.new_set();
         self.named.insert(name, set);
-        for net in nets() {
-            self.put(&net, set);
-        }
+        put(&mut self.ranges, nets(), set);
         set
     }
 
-    /// An entry names these CIDRs.
+    /// An entry matches the addresses of these CIDRs.
     pub(super) fn of_entry(&mut self, entry: EntryId, nets: impl IntoIterator<Item = IpNet>) {
-        self.uses.extend(nets.into_iter().map(|net| (net, entry)));
+        put(&mut self.uses, nets, entry);
     }
 
-    /// Tells every entry its sets; the CIDRs of both families with the sets that they make up.
-    pub(super) fn finish(mut self, entries: &mut [Entry]) -> [Vec<Range>; 2] {
-        let mut uses = std::mem::take(&mut self.uses);
-        uses.sort_unstable();
-        uses.dedup();
-        let mut sets: HashMap<Vec<EntryId>, SetId> = HashMap::new();
-        for same in uses.chunk_by(|a, b| a.0 == b.0) {
-            let users: Vec<EntryId> = same.iter().map(|(_, entry)| *entry).collect();
-            let set = match sets.get(&users) {
-                Some(set) => *set,
-                None => {
-                    let set = self.next;
-                    self.next += 1;
-                    for entry in &users {
-                        entries[*entry as usize].sets.push(set);
+    /// An entry matches the addresses of this set.
+    pub(super) fn entry_has(&mut self, entry: EntryId, set: SetId) {
+        self.pairs.push((entry, set));
+    }
+
+    /// The sets of the entries; the CIDRs of both families with the sets that they make up.
+    pub(super) fn finish(mut self, entries: usize) -> (EntrySets, [Vec<Range>; 2]) {
+        let mut alone: Vec<Option<SetId>> = vec![None; entries];
+        let mut together: HashMap<Vec<EntryId>, SetId> = HashMap::new();
+        for (family, mut uses) in std::mem::take(&mut self.uses).into_iter().enumerate() {
+            Range::sort(&mut uses);
+            for same in uses.chunk_by(Range::same_net) {
+                let users = same.iter().map(|range| range.of);
+                let known = match same {
+                    [range] => alone[range.of as usize],
+                    _ => together.get(&users.clone().collect::<Vec<_>>()).copied(),
+                };
+                let set = known.unwrap_or_else(|| {
+                    let set = self.new_set();
+                    self.pairs.extend(users.clone().map(|entry| (entry, set)));
+                    match same {
+                        [range] => alone[range.of as usize] = Some(set),
+                        _ => {
+                            together.insert(users.collect(), set);
+                        }
                     }
-                    sets.insert(users, set);
                     set
-                }
-            };
-            self.put(&same[0].0, set);
+                });
+                self.ranges[family].push(Range { of: set, ..same[0] });
+            }
         }
-        self.ranges
+        (EntrySets::new(self.pairs, entries), self.ranges)
     }
 
-    fn put(&mut self, net: &IpNet, set: SetId) {
-        let (family, range) = Range::of(net, set);
-        self.ranges[family].push(range);
+    fn new_set(&mut self) -> SetId {
+        self.next += 1;
+        self.next - 1
+    }
+}
+
+fn put(ranges: &mut [Vec<Range>; 2], nets: impl IntoIterator<Item = IpNet>, of: u32) {
+    for net in nets {
+        let (family, range) = Range::new(&net, of);
+        ranges[family].push(range);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_common::classify::Generation;
-use fw_common::layout::{Column, InterfaceLines, RootLine, Rule};
+use fw_common::layout::{Column, InterfaceLine, PolicyLine, RootLine, Rule};
 use fw_common::memory::MemoryTables;
 use fw_common::{Address, Direction, Family, Tables};
 use ipnet::IpNet;
@@ -227,7 +227,6 @@ fn linear_acl(policy: &Policy, direction: Direction, probe: Probe) -> (String, b
 struct Loaded {
     compiled: Compiled,
     tables: MemoryTables,
-    base: u32,
 }
 
 impl Loaded {
@@ -235,13 +234,14 @@ impl Loaded {
         let compiled =
             compile(policy, &pretend_bindings(policy), Numbering::default(), 1).expect("it compiles");
         let mut tables = MemoryTables::new(1);
-        let base = tables.publish(&compiled.lines);
-        Self { compiled, tables, base }
+        tables.publish(&compiled.patch.image());
+        Self { compiled, tables }
     }
 
-    fn generation(&self) -> Generation<'_, MemoryTables> {
-        let root = RootLine(self.tables.line(self.base).expect("just published"));
-        Generation { tables: &self.tables, base: self.base, root }
+    fn generation(&self) -> Generation<'_, &MemoryTables> {
+        let tables = &self.tables;
+        let root = RootLine(tables.line(tables.live()).expect("just published"));
+        Generation { tables, root }
     }
 
     fn info(&self, rule: Rule) -> &RuleInfo {
@@ -252,18 +252,19 @@ impl Loaded {
     fn rule(&self, ifindex: u32, acl: bool, direction: Direction, probe: Probe) -> (Rule, bool) {
         let generation = self.generation();
         let bucket = generation.root.devices() + (ifindex & generation.root.device_mask());
-        let bucket = generation.line(bucket).expect("a bucket");
-        let pair = bucket.0.iter().find(|pair| **pair as u32 == ifindex).expect("the device is there");
-        let line = (pair >> 32) as u32;
-        let first = generation.line(line).expect("a line");
-        let second = generation.line(line + 1).expect("a line");
-        let interface = InterfaceLines { first, second };
+        let bucket = generation.tables.line(bucket).expect("a bucket");
+        let pairs = (0..8).map(|place| bucket.long(place));
+        let pair = pairs.into_iter().find(|pair| *pair as u32 == ifindex).expect("the device is there");
+        let number = (pair >> 32) as u32;
         let (family, address) = match probe.remote {
             IpAddr::V4(address) => (Family::V4, Address::from_ipv4(address.octets())),
             IpAddr::V6(address) => (Family::V6, Address::from_ipv6(address.octets())),
         };
-        let table = if acl { interface.acl(family, direction) } else { interface.groups(family, direction) };
-        assert_ne!(table, 0);
+        let policy = PolicyLine(
+            generation.tables.line(InterfaceLine::policy(number, family, direction)).expect("a line"),
+        );
+        let rows = if acl { policy.acl() } else { policy.groups() };
+        assert_ne!(rows.line, 0);
         let own_icmp = if family == Family::V4 { 1 } else { 58 };
         let (column, key) = match probe.protocol {
             6 => (Column::Tcp, probe.service),
@@ -272,8 +273,8 @@ impl Loaded {
             number => (Column::Other, u16::from(number)),
         };
         let class = generation.classify(family, &address);
-        let row = generation.row(table, class).expect("a row");
-        (generation.rule(row, column as u32, key).expect("a rule"), row.is_inside())
+        let link = generation.column(rows, class, column as u32).expect("a row");
+        (generation.rule(link, key).expect("a rule"), link.is_inside())
     }
 }
 

@@ -5,6 +5,7 @@ use super::inspect;
 use super::place::is_same_place;
 use super::plan::Devices;
 use super::policy_array::{Extent, PolicyArray};
+use super::programs::POLICY;
 use super::state::{Hook, State};
 use super::store::Store;
 use crate::compile::Numbering;
@@ -20,18 +21,16 @@ pub(super) struct Current {
     pub(super) state: State,
     /// Hooks of every generation that is kept: the live one and the one before.
     pub(super) hooks: Vec<Hook>,
-    /// The live generation's, whether in force or not: numbers that were given out stay given out.
-    pub(super) numbering: Numbering,
 }
 
 impl Current {
     /// `None` if nothing was ever published here.
     pub(super) fn read(store: &Store) -> Result<Option<Self>> {
-        if !store.maps().join("LIVE").exists() || !store.maps().join("POLICY").exists() {
+        if !store.maps().join(POLICY).exists() {
             return Ok(None);
         }
-        let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-        let Some(live) = array.live()? else { return Ok(None) };
+        let array = store.policy_array()?;
+        let Some(live) = array.live() else { return Ok(None) };
         let read = |extent: Extent| {
             store.read_state(extent.root.generation)?.ok_or_else(|| {
                 Error::system(format!(
@@ -60,10 +59,9 @@ impl Current {
                 hooks.push(hook.clone());
             }
         }
-        let numbering = live_state.numbering.clone();
-        let in_force = array.in_force(monotonic_ns())?.unwrap_or(live);
+        let in_force = array.in_force(monotonic_ns()).unwrap_or(live);
         let state = if in_force == live { live_state } else { read(in_force)? };
-        Ok(Some(Self { live, state, hooks, numbering }))
+        Ok(Some(Self { live, state, hooks }))
     }
 
     pub(super) fn need(store: &Store) -> Result<Self> {
@@ -72,8 +70,9 @@ impl Current {
         })
     }
 
-    pub(super) fn array(&self, store: &Store) -> Result<PolicyArray> {
-        PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))
+    /// The live generation's, whether in force or not: numbers that were given out stay given out.
+    pub(super) fn numbering(&self, store: &Store) -> Result<Numbering> {
+        store.read_numbering(self.live.root.generation)
     }
 
     /// The last generation that needs no confirmation: what the next one falls back to.
@@ -86,9 +85,9 @@ impl Current {
     }
 }
 
-/// The checked rules of what is loaded.
-pub(super) fn policy_of(state: &State) -> Result<Policy> {
-    document::read(state.source.as_bytes()).policy.ok_or_else(|| {
+/// The checked rules of a file that was loaded.
+pub(super) fn policy_of(source: &[u8]) -> Result<Policy> {
+    document::read(source).policy.ok_or_else(|| {
         Error::system(
             "the rules in force were loaded by another version and cannot be read by this one; load again",
         )

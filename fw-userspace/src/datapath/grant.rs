@@ -2,16 +2,18 @@
 
 use std::time::Instant;
 
+use fw_common::layout::Root;
+
 use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
-use super::current::{Current, policy_of};
+use super::current::Current;
 use super::place::{attach_missing, detach_left};
 use super::plan::{self, Adoption, Devices, Plan};
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
-use super::state::State;
+use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::{LoadOptions, devices, inspect, install};
-use crate::compile::{self, Compiled, Numbering};
+use crate::compile::{self, Bounds, Compiled, Held, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -28,7 +30,10 @@ pub(super) struct Wish<'a> {
 struct Ready {
     plan: Plan,
     compiled: Compiled,
+    open_rules: OpenRules,
     generation: u32,
+    /// What the kernel goes back to.
+    confirmed: Option<Extent>,
     compile_ms: f64,
     adopt_s: u64,
     start: Instant,
@@ -41,10 +46,8 @@ impl Wish<'_> {
         let devices = devices::list()?;
         let adopt_s = u64::from(self.policy.settings.adopt_seconds);
         let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
-        let narrowed = match current {
-            Some(current) => compile::open_rules_narrowed(&policy_of(&current.state)?, self.policy),
-            None => false,
-        };
+        let open_rules = OpenRules::of(self.policy);
+        let narrowed = current.is_some_and(|current| current.state.open_rules.narrowed_by(&open_rules));
         let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
         let plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
         if self.options.require_devices && !plan.pending.is_empty() {
@@ -54,15 +57,33 @@ impl Wish<'_> {
                  or load without that option"
             )));
         }
-        let numbering = current.map_or_else(Numbering::default, |current| current.numbering.clone());
+        let numbering =
+            current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
         let compiling = Instant::now();
-        let compiled = compile::compile(self.policy, &plan.bindings, numbering, generation)
-            .map_err(|error| Error::input(error.to_string()))?;
+        // What is in force, and what the kernel may go back to, is shared and stays as it is.
+        let array = current.map(|_| store.policy_array()).transpose()?;
+        let confirmed =
+            current.zip(array.as_ref()).and_then(|(current, array)| current.last_confirmed(array));
+        let mut kept: Vec<Extent> = confirmed.into_iter().collect();
+        kept.extend(current.map(|current| current.live));
+        let held = match &array {
+            Some(array) => array.held(&kept).map_err(|damaged| {
+                Error::system(format!(
+                    "{damaged}; remove everything with `fwctl unload --force` and load again"
+                ))
+            })?,
+            None => Held::nothing(),
+        };
+        let previous = confirmed.map_or(0, |extent| extent.base);
+        let root = Root { generation, previous, ..Root::default() };
+        let compiled =
+            compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &Bounds::default())
+                .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
-        Ok(Ready { plan, compiled, generation, compile_ms, adopt_s, start })
+        Ok(Ready { plan, compiled, open_rules, generation, confirmed, compile_ms, adopt_s, start })
     }
 
     /// What would happen, without making it happen.
@@ -81,7 +102,7 @@ impl Wish<'_> {
         let mut ready = self.prepare(store, current)?;
         let conntrack_max = self.policy.settings.conntrack_max;
         let need = Sizes::for_need(
-            ready.compiled.lines.len() as u32,
+            ready.compiled.patch.end,
             ready.compiled.rule_slots,
             ready.compiled.zone_slots,
             conntrack_max,
@@ -94,32 +115,25 @@ impl Wish<'_> {
                 sizes.connections
             ));
         }
-        let mut array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-        let confirmed = current.and_then(|current| current.last_confirmed(&array));
-        let mut kept: Vec<Extent> = confirmed.into_iter().collect();
-        kept.extend(current.map(|current| current.live));
-        let lines = ready.compiled.lines.len() as u32;
-        let Some(base) = array.find_room(lines, &kept) else {
-            return Err(Error::system(format!(
-                "the policy array of {} lines has no room for {lines} more",
-                array.capacity()
-            )));
-        };
-        install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        let mut array = store.policy_array()?;
+        // New counters are zero.
+        if current.is_some() {
+            install::clear_rules(store, &ready.compiled.fresh_slots)?;
+        }
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
-        let published = self.publish(store, &mut array, &mut ready, base, confirmed);
+        let published = self.publish(store, &mut array, &mut ready);
         if let Err(error) = published {
             detach_left(store, &ready.plan.hooks, old_hooks);
             return Err(error);
         }
         let mut generations = vec![ready.generation];
-        generations.extend(confirmed.map(|extent| extent.root.generation));
+        generations.extend(ready.confirmed.map(|extent| extent.root.generation));
         store.keep_states(&generations);
         // Until a confirmation the hooks stay to which the kernel may go back.
         let mut kept = ready.plan.hooks.clone();
         if self.options.confirm.is_some()
-            && let Some(extent) = confirmed
+            && let Some(extent) = ready.confirmed
         {
             let before = store.read_state(extent.root.generation)?;
             kept.extend(before.into_iter().flat_map(|state| state.hooks));
@@ -130,44 +144,37 @@ impl Wish<'_> {
         report.detached = detached;
         report.notes = ready.plan.notes.clone();
         self.fill(&mut report, &ready);
+        array.settle();
         Ok(report)
     }
 
-    fn publish(
-        &self,
-        store: &Store,
-        array: &mut PolicyArray,
-        ready: &mut Ready,
-        base: u32,
-        previous: Option<Extent>,
-    ) -> Result<()> {
-        if let Some(first) = ready.compiled.lines.first_mut() {
-            let mut root = fw_common::layout::Root::from_line(first);
-            root.previous = previous.map_or(0, |extent| extent.base);
-            root.deadline_ns = self.options.confirm.map_or(0, |time| monotonic_ns() + time.as_nanos() as u64);
-            *first = root.to_line();
+    fn publish(&self, store: &Store, array: &mut PolicyArray, ready: &mut Ready) -> Result<()> {
+        let patch = &mut ready.compiled.patch;
+        if let Some(time) = self.options.confirm {
+            patch.set_deadline(monotonic_ns() + time.as_nanos() as u64);
         }
-        array.write(base, &ready.compiled.lines);
-        store.write_state(&self.state(ready))?;
-        array.publish(base)
+        array.settle();
+        array.write(&patch.lines);
+        store.write_state(&self.state(ready), &NumberedRules::of(&ready.compiled), self.source)?;
+        array.publish(ready.compiled.patch.root);
+        Ok(())
     }
 
     fn state(&self, ready: &Ready) -> State {
         State {
             generation: ready.generation,
             loaded_at: epoch_s(),
-            source: String::from_utf8_lossy(self.source).into_owned(),
             bindings: ready.plan.bindings.clone(),
             hooks: ready.plan.hooks.clone(),
             pending: ready.plan.pending.clone(),
-            rules: ready.compiled.rules.clone(),
+            rules: ready.compiled.rules.len(),
+            open_rules: ready.open_rules.clone(),
             zones: ready
                 .compiled
                 .zones
                 .iter()
                 .map(|(zone, name, kind)| (*zone, name.clone(), (*kind).to_owned()))
                 .collect(),
-            numbering: ready.compiled.numbering.clone(),
             given: self.said.given.clone(),
             taken: self.said.taken.clone(),
             netns: inspect::netns(),
@@ -176,7 +183,7 @@ impl Wish<'_> {
     }
 
     fn fill(&self, report: &mut LoadReport, ready: &Ready) {
-        report.policy_bytes = (ready.compiled.lines.len() * 64) as u64;
+        report.policy_bytes = u64::from(ready.compiled.patch.held) * 64;
         report.compile_ms = Some(ready.compile_ms);
         report.total_ms = Some(milliseconds(ready.start));
         report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());

@@ -13,7 +13,7 @@ use super::clock::monotonic_ns;
 use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
-use super::policy_array::{PolicyArray, map_error, open_map};
+use super::policy_array::{map_error, open_map};
 use super::state::{State, Via};
 use super::store::Store;
 use super::{install, open_loaded};
@@ -27,15 +27,15 @@ use crate::report::{
 
 /// The file that was loaded, byte for byte.
 pub fn source(bpffs: &Path) -> Result<Vec<u8>> {
-    let (_, current) = loaded(bpffs)?;
-    Ok(current.state.source.into_bytes())
+    let (store, current) = loaded(bpffs)?;
+    store.read_source(current.state.generation)
 }
 
 /// What is in force, with every hook verified against the kernel.
 pub fn status(bpffs: &Path) -> Result<Status> {
     let (store, current) = loaded(bpffs)?;
     let state = &current.state;
-    let policy = policy_of(state)?;
+    let policy = policy_of(&store.read_source(state.generation)?)?;
     let now_ns = monotonic_ns();
     let deadline_ns = current.live.root.deadline_ns;
     let reverted = deadline_ns != 0 && now_ns >= deadline_ns;
@@ -52,7 +52,7 @@ pub fn status(bpffs: &Path) -> Result<Status> {
         in_force: !nothing_in_force,
         pending: pending(state),
         interfaces: interfaces(&policy, state),
-        rules: state.rules.len(),
+        rules: state.rules,
         tables: tables(&store)?,
         ethertypes: ethertypes(&store, state)?,
         healthy: healthy && !nothing_in_force,
@@ -97,17 +97,17 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
     }
     let counters = install::counters(&store.maps().join("RULES"))?;
     let mut rules = Vec::new();
-    for rule in &state.rules {
+    for rule in store.read_rules(state.generation)? {
         let total = sum(&counters, rule.slot)?;
         rules.push(RuleStats {
             kind: match rule.kind {
                 RuleKind::SecurityGroup => "security_group",
                 RuleKind::NetworkAcl => "network_acl",
             },
-            id: rule.id.clone(),
+            id: rule.id,
             direction: direction_name(rule.direction),
-            rule: rule.rule.clone(),
-            description: rule.description.clone(),
+            rule: rule.rule,
+            description: rule.description,
             packets: total.packets,
             bytes: total.bytes,
         });
@@ -137,7 +137,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
         hooks: if hooks.is_empty() { planned() } else { hooks.to_vec() },
         pending: pending(state),
         detached: Vec::new(),
-        rules: state.rules.len(),
+        rules: state.rules,
         policy_bytes: 0,
         memory_bytes: None,
         compile_ms: None,
@@ -229,11 +229,8 @@ fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
 fn tables(store: &Store) -> Result<Vec<TableStatus>> {
     let sizes = install::sizes(store)?;
     let now_ns = monotonic_ns();
-    let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-    let lines = array.live()?.map_or(0, |live| {
-        let before = array.at(live.root.previous).map_or(0, |extent| extent.root.lines);
-        live.root.lines + before
-    });
+    let array = store.policy_array()?;
+    let lines = array.live().map_or(0, |live| live.root.lines);
     Ok(vec![
         TableStatus {
             table: "connections",

@@ -73,7 +73,7 @@ pub fn confirm(bpffs: &Path) -> Result<LoadReport> {
             live.root.generation
         )));
     }
-    current.array(&store)?.confirm(live.base);
+    store.policy_array()?.confirm(live.base);
     detach_left(&store, &current.hooks, &current.state.hooks);
     let mut report = inspect::load_report(&store, &current.state)?;
     report.policy_bytes = u64::from(live.root.lines) * 64;
@@ -86,7 +86,7 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
-    let target = match current.array(&store)?.at(current.live.root.previous) {
+    let target = match store.policy_array()?.at(current.live.root.previous) {
         Some(target) => store.read_state(target.root.generation)?,
         None => None,
     };
@@ -95,10 +95,11 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
             "there are no rules to go back to; `fwctl unload` ends filtering altogether",
         ));
     };
-    let policy = policy_of(&state)?;
+    let source = store.read_source(state.generation)?;
+    let policy = policy_of(&source)?;
     let said = Devices { given: state.given.clone(), taken: state.taken.clone() };
     let options = LoadOptions::default();
-    let wish = Wish { source: state.source.as_bytes(), policy: &policy, said, options: &options };
+    let wish = Wish { source: &source, policy: &policy, said, options: &options };
     let mut report = wish.grant(&store, Some(&current))?;
     report
         .notes
@@ -152,12 +153,12 @@ fn again(
             "the rules in force wait for their confirmation; run `fwctl confirm` or `fwctl rollback` first",
         ));
     }
-    let policy = policy_of(&current.state)?;
+    let source = store.read_source(current.state.generation)?;
+    let policy = policy_of(&source)?;
     let mut said = current.said();
     change(&policy, &devices::list()?, &mut said)?;
-    let source = current.state.source.clone();
     let options = LoadOptions::default();
-    Wish { source: source.as_bytes(), policy: &policy, said, options: &options }.grant(&store, Some(&current))
+    Wish { source: &source, policy: &policy, said, options: &options }.grant(&store, Some(&current))
 }
 
 /// Detaches and removes state; says what was done.
@@ -174,7 +175,7 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
     let mut done = Vec::new();
-    current.array(&store)?.publish(0)?;
+    store.policy_array()?.publish(0);
     for hook in &current.hooks {
         hooks::detach(&store, hook);
         done.push(format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name()));

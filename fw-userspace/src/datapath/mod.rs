@@ -3,14 +3,18 @@
 //! Everything lives under one directory of a BPF file system, so that it survives every process of ours:
 //!
 //! ```text
-//! BPFFS/schema-1/maps/NAME        the maps of fw-ebpf
-//! BPFFS/schema-1/programs/NAME    its programs
-//! BPFFS/schema-1/links/IFINDEX-SIDE
-//! BPFFS/schema-1/state-GENERATION what was loaded, as a map of bytes: the file, the numbering, the hooks
+//! BPFFS/schema-2/maps/NAME         the maps of fw-ebpf
+//! BPFFS/schema-2/programs/NAME     its programs
+//! BPFFS/schema-2/links/IFINDEX-SIDE
+//! BPFFS/schema-2/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
+//! BPFFS/schema-2/rules-GENERATION  the same: the numbers of the rules
+//! BPFFS/schema-2/source-GENERATION the same: the rules file
 //! ```
 //!
 //! Two generations are kept: the one in force and the one before.
 
+mod batch;
+mod blob;
 mod clock;
 mod current;
 mod devices;
@@ -21,6 +25,7 @@ mod inspect;
 mod install;
 mod load;
 mod lock;
+mod object;
 mod place;
 mod plan;
 mod policy_array;
@@ -35,7 +40,9 @@ use crate::error::{Error, Result};
 
 pub use inspect::{source, stats, status};
 pub use load::{attach, confirm, detach, load, rollback, unload};
-pub use programs::{OBJECT, PROGRAMS};
+pub use object::{OBJECT, with_policy_bytes};
+pub use policy_array::PolicyArray;
+pub use programs::PROGRAMS;
 pub use store::Store;
 
 /// How to load.

@@ -1,33 +1,31 @@
 //! What was loaded, as it is remembered beside the maps: enough for any later process to name rules, to verify
-//! hooks and to load again.
+//! hooks and to load again. What is large and seldom asked for is kept apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Binding, Numbering, RuleInfo};
+use crate::compile::{Binding, Compiled, Numbering, OpenRules, RuleInfo};
 
-/// One generation.
+/// One generation, but for its rules and their source.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct State {
     /// Its number.
     pub generation: u32,
     /// Seconds since the epoch.
     pub loaded_at: u64,
-    /// The rules file, byte for byte.
-    pub source: String,
     /// Which devices carried what.
     pub bindings: Vec<Binding>,
     /// Where our programs are.
     pub hooks: Vec<Hook>,
     /// Devices that were named and did not exist: (interface or subnet, device).
     pub pending: Vec<(String, String)>,
-    /// Rules with their counter slots, in the order of the file.
-    pub rules: Vec<RuleInfo>,
+    /// How many rules there are.
+    pub rules: usize,
+    /// What of the rules counts when others replace them.
+    pub open_rules: OpenRules,
     /// Zone number, name, `interface` or `subnet`.
     pub zones: Vec<(u32, String, String)>,
-    /// Numbers for the next generation to go on with.
-    pub numbering: Numbering,
     /// Devices given to interfaces by `fwctl attach`.
     pub given: BTreeMap<String, String>,
     /// Devices taken away by `fwctl detach`.
@@ -36,6 +34,34 @@ pub struct State {
     pub netns: u64,
     /// What the object was built from: another object replaces the programs.
     pub object: String,
+}
+
+/// The rules of a generation with their counter slots, and the numbers for the next one to go on with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct NumberedRules {
+    pub(super) numbering: Numbering,
+    /// Few rules have one: place of the rule, text.
+    descriptions: Vec<(u32, String)>,
+}
+
+impl NumberedRules {
+    pub(super) fn of(compiled: &Compiled) -> Self {
+        let descriptions = (0..)
+            .zip(&compiled.rules)
+            .filter_map(|(place, rule)| rule.description.clone().map(|description| (place, description)));
+        Self { numbering: compiled.numbering.clone(), descriptions: descriptions.collect() }
+    }
+
+    /// In the order of the file.
+    pub(super) fn rules(&self) -> Vec<RuleInfo> {
+        let mut rules: Vec<RuleInfo> = self.numbering.rules().collect();
+        for (place, description) in &self.descriptions {
+            if let Some(rule) = rules.get_mut(*place as usize) {
+                rule.description = Some(description.clone());
+            }
+        }
+        rules
+    }
 }
 
 /// One program at one hook.

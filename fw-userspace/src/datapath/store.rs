@@ -6,19 +6,26 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Array, Map, MapData};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::state::{Hook, State};
+use super::blob;
+use super::policy_array::PolicyArray;
+use super::programs::POLICY;
+use super::state::{Hook, NumberedRules, State};
+use crate::compile::{Numbering, RuleInfo};
 use crate::error::{Error, Result};
 
 /// Changes whenever a later fwctl could misread what an earlier one pinned.
-const SCHEMA: &str = "schema-1";
+const SCHEMA: &str = "schema-2";
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 
-/// State is stored in pieces of this size, which every kernel's array takes.
-const PIECE: usize = 4096;
+/// What is kept of a generation, each in a map of its own, pinned as `WHAT-GENERATION`.
+const STATE: &str = "state";
+const RULES: &str = "rules";
+const SOURCE: &str = "source";
 
 /// An open pin directory.
 #[derive(Debug, Clone)]
@@ -104,6 +111,11 @@ impl Store {
         Ok(())
     }
 
+    /// The pinned policy array.
+    pub(super) fn policy_array(&self) -> Result<PolicyArray> {
+        PolicyArray::open(&self.maps().join(POLICY))
+    }
+
     /// Where programs are pinned.
     pub fn programs(&self) -> PathBuf {
         self.root.join("programs")
@@ -119,49 +131,47 @@ impl Store {
         self.links().join(format!("{}-{}-{}", hook.ifindex, hook.side.name(), hook.via.name()))
     }
 
-    fn state(&self, generation: u32) -> PathBuf {
-        self.root.join(format!("state-{generation}"))
+    fn kept(&self, what: &str, generation: u32) -> PathBuf {
+        self.root.join(format!("{what}-{generation}"))
     }
 
     /// Remembers a generation, before it is in force.
-    pub(super) fn write_state(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_vec(state)
-            .map_err(|error| Error::system(format!("cannot write down what is loaded: {error}")))?;
-        let refused = |error: &dyn std::fmt::Display| {
-            Error::system(format!("the kernel does not take the {} bytes of state: {error}", text.len()))
-        };
-        let pieces = text.len().div_ceil(PIECE).max(1);
-        let mut blob = Array::<MapData, [u8; PIECE]>::create(pieces as u32, 0).map_err(|e| refused(&e))?;
-        for (index, chunk) in text.chunks(PIECE).enumerate() {
-            let mut piece = [b' '; PIECE];
-            piece[..chunk.len()].copy_from_slice(chunk);
-            blob.set(index as u32, piece, 0).map_err(|e| refused(&e))?;
-        }
-        let path = self.state(state.generation);
-        let _ = fs::remove_file(&path);
-        blob.pin(&path).map_err(|e| refused(&e))
+    pub(super) fn write_state(&self, state: &State, rules: &NumberedRules, source: &[u8]) -> Result<()> {
+        self.keep(SOURCE, state.generation, source)?;
+        self.keep(RULES, state.generation, &encoded(rules)?)?;
+        self.keep(STATE, state.generation, &encoded(state)?)
+    }
+
+    fn keep(&self, what: &str, generation: u32, bytes: &[u8]) -> Result<()> {
+        blob::write(&self.kept(what, generation), bytes).map_err(|error| {
+            let kib = bytes.len().div_ceil(1024);
+            Error::system(format!("the kernel does not take {kib} KiB to remember what is loaded: {error}"))
+        })
     }
 
     /// What was remembered of a generation; `None` if it is no longer kept.
     pub fn read_state(&self, generation: u32) -> Result<Option<State>> {
-        let path = self.state(generation);
+        let path = self.kept(STATE, generation);
         if !path.exists() {
             return Ok(None);
         }
-        let damaged = |error: &dyn std::fmt::Display| {
-            Error::system(format!(
-                "the state in \"{}\" cannot be read: {error}; remove everything with `fwctl unload --force`",
-                path.display()
-            ))
-        };
-        let data = MapData::from_pin(&path).map_err(|e| damaged(&e))?;
-        let map = Map::from_map_data(data).map_err(|e| damaged(&e))?;
-        let blob = Array::<MapData, [u8; PIECE]>::try_from(map).map_err(|e| damaged(&e))?;
-        let mut text = Vec::new();
-        for piece in blob.iter() {
-            text.extend_from_slice(&piece.map_err(|e| damaged(&e))?);
-        }
-        serde_json::from_slice(text.trim_ascii_end()).map(Some).map_err(|e| damaged(&e))
+        decoded(&path).map(Some)
+    }
+
+    /// The rules of a generation that is kept, in the order of the file.
+    pub fn read_rules(&self, generation: u32) -> Result<Vec<RuleInfo>> {
+        decoded::<NumberedRules>(&self.kept(RULES, generation)).map(|rules| rules.rules())
+    }
+
+    /// The numbers that a generation that is kept has given out.
+    pub(super) fn read_numbering(&self, generation: u32) -> Result<Numbering> {
+        decoded::<NumberedRules>(&self.kept(RULES, generation)).map(|rules| rules.numbering)
+    }
+
+    /// The rules file of a generation that is kept, byte for byte.
+    pub(super) fn read_source(&self, generation: u32) -> Result<Vec<u8>> {
+        let path = self.kept(SOURCE, generation);
+        blob::read(&path).map_err(|error| damaged(&path, &error))
     }
 
     /// Forgets all generations but these.
@@ -169,7 +179,10 @@ impl Store {
         let Ok(entries) = fs::read_dir(&self.root) else { return };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let generation = name.to_str().and_then(|name| name.strip_prefix("state-")?.parse::<u32>().ok());
+            let generation = name.to_str().and_then(|name| {
+                let (what, generation) = name.split_once('-')?;
+                [STATE, RULES, SOURCE].contains(&what).then(|| generation.parse::<u32>().ok())?
+            });
             if generation.is_some_and(|generation| !kept.contains(&generation)) {
                 let _ = fs::remove_file(entry.path());
             }
@@ -184,6 +197,23 @@ impl Store {
         let _ = fs::remove_dir(&self.bpffs);
         Ok(())
     }
+}
+
+fn encoded(value: &impl Serialize) -> Result<Vec<u8>> {
+    postcard::to_stdvec(value)
+        .map_err(|error| Error::system(format!("cannot write down what is loaded: {error}")))
+}
+
+fn decoded<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = blob::read(path).map_err(|error| damaged(path, &error))?;
+    postcard::from_bytes(&bytes).map_err(|error| damaged(path, &error))
+}
+
+fn damaged(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::system(format!(
+        "the state in \"{}\" cannot be read: {error}; remove everything with `fwctl unload --force`",
+        path.display()
+    ))
 }
 
 /// Removes whatever any version of fwctl pinned under `bpffs`; says how much.

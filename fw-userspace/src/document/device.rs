@@ -1,8 +1,8 @@
 //! How the file names a device: a name, a glob, or an object with its hardware address or alternative name.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::value::RawValue;
 
+use super::json::Raw;
 use super::object::document_object;
 use super::report::Report;
 use super::scalar::{Description, plain_schema};
@@ -26,7 +26,7 @@ document_object! {
 }
 
 impl Read for Device {
-    fn read(value: &RawValue, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         if !value.get().starts_with('{') {
             return DeviceName::read(value, label, report).map(|name| Self(name.0));
         }

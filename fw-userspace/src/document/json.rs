@@ -1,38 +1,157 @@
-//! Looks into one JSON value without reading what is inside: members and elements stay raw text.
+//! Looks into JSON values without reading what is inside: members and elements stay text.
 //!
-//! `RawValue` borrows from the source, so every key and value still knows its place, and scanning one needs no
-//! stack however deep it nests.
+//! One walk over the whole text notes where every value begins and ends, so that going into one costs nothing for what
+//! is beside it, and every key and value knows its place. The walk needs no stack of ours however deep values nest.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
+
+/// Where a value stands. What is inside it follows it.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    start: u32,
+    end: u32,
+    /// Itself and everything inside.
+    nodes: u32,
+}
+
+/// A text that is known to be JSON, and where its values are.
+#[derive(Debug)]
+pub(super) struct Json<'a> {
+    text: &'a str,
+    nodes: Vec<Node>,
+}
+
+impl<'a> Json<'a> {
+    /// Longer texts are not looked into.
+    pub(super) const MAX_BYTES: usize = u32::MAX as usize;
+
+    /// At most [`Self::MAX_BYTES`], else only their beginning is seen.
+    pub(super) fn parse(text: &'a str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str::<IgnoredAny>(text)?;
+        Ok(Self { text, nodes: nodes(text.as_bytes()) })
+    }
+
+    /// The value that all others are in.
+    pub(super) fn root(&self) -> Raw<'_> {
+        Raw { text: self.text, nodes: &self.nodes }
+    }
+}
+
+/// One value.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raw<'a> {
+    text: &'a str,
+    /// Its own first.
+    nodes: &'a [Node],
+}
+
+impl<'a> Raw<'a> {
+    /// As it stands in the file.
+    pub(super) fn get(self) -> &'a str {
+        let span = self.nodes.first().map(|node| node.start as usize..node.end as usize);
+        span.and_then(|span| self.text.get(span)).unwrap_or_default()
+    }
+
+    /// The elements of a list, or keys and values of an object in turn.
+    fn inside(self) -> impl Iterator<Item = Raw<'a>> {
+        let mut rest = self.nodes.split_first().map_or(&[][..], |(_, inside)| inside);
+        std::iter::from_fn(move || {
+            let (nodes, behind) = rest.split_at_checked(rest.first()?.nodes as usize)?;
+            rest = behind;
+            Some(Raw { text: self.text, nodes })
+        })
+    }
+}
+
+/// The nodes of a text that is JSON, in the order in which their values begin.
+fn nodes(json: &[u8]) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while let Some(byte) = json.get(at) {
+        let start = at as u32;
+        let length = match byte {
+            b'"' => string_length(&json[at..]),
+            b'{' | b'[' => {
+                open.push(nodes.len());
+                1
+            }
+            b'}' | b']' => {
+                if let Some(container) = open.pop() {
+                    nodes[container].end = start + 1;
+                    nodes[container].nodes = (nodes.len() - container) as u32;
+                }
+                at += 1;
+                continue;
+            }
+            b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {
+                at += 1;
+                continue;
+            }
+            _ => {
+                let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
+                json[at..].iter().position(ends).unwrap_or(json.len() - at)
+            }
+        };
+        at += length;
+        nodes.push(Node { start, end: at as u32, nodes: 1 });
+    }
+    nodes
+}
+
+/// With both quotes.
+fn string_length(json: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(byte) = json.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    json.len()
+}
 
 /// The members of an object in the order of the file, duplicates included. Empty for any other value.
-pub(super) fn entries(value: &RawValue) -> Vec<(&RawValue, &RawValue)> {
-    serde_json::from_str::<Entries<'_>>(value.get()).map(|entries| entries.0).unwrap_or_default()
+pub(super) fn entries(value: Raw<'_>) -> impl Iterator<Item = (Raw<'_>, Raw<'_>)> {
+    let mut inside = value.inside();
+    let is_object = value.get().starts_with('{');
+    std::iter::from_fn(move || if is_object { Some((inside.next()?, inside.next()?)) } else { None })
 }
 
 /// The elements of a list. Empty for any other value.
-pub(super) fn elements(value: &RawValue) -> Vec<&RawValue> {
-    serde_json::from_str(value.get()).unwrap_or_default()
+pub(super) fn elements(value: Raw<'_>) -> impl Iterator<Item = Raw<'_>> {
+    let is_list = value.get().starts_with('[');
+    value.inside().take_while(move |_| is_list)
 }
 
 /// A key without its quotes and escapes.
-pub(super) fn key_text(key: &RawValue) -> Cow<'_, str> {
+pub(super) fn key_text(key: Raw<'_>) -> Cow<'_, str> {
     // Half of a surrogate pair is no text; such a key is refused under any name.
     text_of(key).unwrap_or(Cow::Borrowed(key.get()))
 }
 
 /// The text of a JSON string; borrowed where it has no escapes.
-pub(super) fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn text_of(value: Raw<'_>) -> Option<Cow<'_, str>> {
+    let plain = value.get().strip_prefix('"')?.strip_suffix('"')?;
+    if !plain.as_bytes().contains(&b'\\') {
+        return Some(Cow::Borrowed(plain));
+    }
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
 }
 
+/// The integer that a JSON number is, if it is one of 64 bits.
+pub(super) fn integer_of(value: Raw<'_>) -> Option<i64> {
+    let text = value.get();
+    let is_short = text.len() <= MAX_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_short { text.parse().ok() } else { serde_json::from_str(text).ok() }
+}
+
 /// A value as it stands in the file, on one line and short enough for a message.
-pub(super) fn shown(value: &RawValue) -> String {
+pub(super) fn shown(value: Raw<'_>) -> String {
     let text = value.get();
     match text.as_bytes().first() {
         Some(b'{') => return "an object".to_owned(),
@@ -48,30 +167,7 @@ pub(super) fn shown(value: &RawValue) -> String {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-struct Entries<'a>(Vec<(&'a RawValue, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EntriesVisitor)
-    }
-}
-
-struct EntriesVisitor;
-
-impl<'de> Visitor<'de> for EntriesVisitor {
-    type Value = Entries<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Entries(entries))
-    }
-}
-
 const MAX_SHOWN_CHARS: usize = 60;
+
+/// Any number of so many digits is one of 64 bits.
+const MAX_DIGITS: usize = 18;

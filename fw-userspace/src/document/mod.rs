@@ -19,9 +19,9 @@ mod value;
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use crate::model::Policy;
+use json::Json;
 use report::Report;
 use types::Document;
 use value::{Label, Read};
@@ -95,15 +95,20 @@ pub fn read(source: &[u8]) -> Reading {
         report.error(0, "the file is empty, the smallest one is {\"version\": 1}");
         return Reading { policy: None, findings: report.finish(None) };
     }
+    if json.len() > Json::MAX_BYTES {
+        report.error(0, format!("the file has {} bytes, must have less than 4 GiB", json.len()));
+        return Reading { policy: None, findings: report.finish(None) };
+    }
     // One look at the whole text first: past it, every part of the text is known to be JSON.
-    let root: &RawValue = match serde_json::from_str(json) {
-        Ok(root) => root,
+    let json = match Json::parse(json) {
+        Ok(json) => json,
         Err(error) => {
             let at = report.offset_of(json) + offset_in(json, error.line(), error.column());
             report.error(at, syntax_message(text, at, &error));
             return Reading { policy: None, findings: report.finish(None) };
         }
     };
+    let root = json.root();
     let document = Document::read(root, Label::File, &mut report);
     let policy = document.map(|document| check::policy_of(&document, &mut report));
     let policy = policy.filter(|_| !report.has_errors());

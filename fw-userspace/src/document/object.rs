@@ -1,9 +1,8 @@
 //! Objects with known keys: one declaration gives the type, its JSON Schema and its reader.
 
 use schemars::Schema;
-use serde_json::value::RawValue;
 
-use super::json::{entries, key_text};
+use super::json::{Raw, entries, key_text};
 use super::report::Report;
 use super::value::{At, Field, Label, Read};
 
@@ -37,7 +36,7 @@ macro_rules! document_object {
 
         impl $crate::document::value::Read for $object {
             fn read(
-                value: &serde_json::value::RawValue,
+                value: $crate::document::json::Raw<'_>,
                 label: $crate::document::value::Label<'_>,
                 report: &mut $crate::document::report::Report<'_>,
             ) -> Option<Self> {
@@ -59,13 +58,13 @@ pub(super) use document_object;
 
 /// The values of one object in the order of its known keys.
 pub(super) struct Members<'a> {
-    known: std::iter::Zip<std::slice::Iter<'static, &'static str>, std::vec::IntoIter<Option<&'a RawValue>>>,
+    known: std::iter::Zip<std::slice::Iter<'static, &'static str>, std::vec::IntoIter<Option<Raw<'a>>>>,
 }
 
 impl<'a> Members<'a> {
     /// Sorts an object's members by key; reports unknown, duplicate and missing keys.
     pub(super) fn of(
-        object: &'a RawValue,
+        object: Raw<'a>,
         label: Label<'_>,
         keys: &'static [&'static str],
         required: &[bool],

@@ -1,8 +1,8 @@
 //! An entry of a prefix list: a CIDR, or an object around it that has room for a description.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::value::RawValue;
 
+use super::json::Raw;
 use super::network::Cidr;
 use super::object::document_object;
 use super::report::Report;
@@ -24,7 +24,7 @@ document_object! {
 }
 
 impl Read for PrefixEntry {
-    fn read(value: &RawValue, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         if value.get().starts_with('{') {
             let object = DocumentPrefixEntry::read(value, label, report)?;
             return object.cidr.get().cloned().map(Self);

@@ -2,9 +2,7 @@
 //!
 //! The reader and the checks only know byte offsets: a place costs nothing until something is wrong there.
 
-use serde_json::value::RawValue;
-
-use super::json::{elements, entries, key_text};
+use super::json::{Raw, elements, entries, key_text};
 use super::{Finding, Severity};
 
 /// The findings of one file as they come.
@@ -12,6 +10,9 @@ pub(super) struct Report<'a> {
     source: &'a str,
     found: Vec<Found>,
     comparisons_left: usize,
+    listed: [usize; 3],
+    /// Those of each severity that are not listed, and where the first of them is.
+    unlisted: [(usize, usize); 3],
 }
 
 struct Found {
@@ -23,7 +24,13 @@ struct Found {
 
 impl<'a> Report<'a> {
     pub(super) fn new(source: &'a str) -> Self {
-        Self { source, found: Vec::new(), comparisons_left: MAX_COMPARISONS }
+        Self {
+            source,
+            found: Vec::new(),
+            comparisons_left: MAX_COMPARISONS,
+            listed: [0; 3],
+            unlisted: [(0, 0); 3],
+        }
     }
 
     pub(super) fn error(&mut self, at: usize, message: impl Into<String>) {
@@ -75,7 +82,13 @@ impl<'a> Report<'a> {
     }
 
     /// All findings in the order of the file. `document` is the whole value, `None` where the text is not JSON.
-    pub(super) fn finish(mut self, document: Option<&RawValue>) -> Vec<Finding> {
+    pub(super) fn finish(mut self, document: Option<Raw<'_>>) -> Vec<Finding> {
+        for (severity, (count, at)) in SEVERITIES.into_iter().zip(self.unlisted) {
+            if count > 0 {
+                let message = format!("{count} more {}s like these are not listed", severity.as_str());
+                self.found.push(Found { at, severity, message, path: String::new() });
+            }
+        }
         self.found.sort_by_key(|found| found.at);
         if let Some(document) = document {
             let start = self.source.as_ptr() as usize;
@@ -93,13 +106,21 @@ impl<'a> Report<'a> {
     }
 
     fn push(&mut self, severity: Severity, at: usize, message: String) {
+        let listed = &mut self.listed[severity as usize];
+        let (count, first) = &mut self.unlisted[severity as usize];
+        if *listed == MAX_LISTED {
+            *first = if *count == 0 { at } else { at.min(*first) };
+            *count += 1;
+            return;
+        }
+        *listed += 1;
         self.found.push(Found { at, severity, message, path: String::new() });
     }
 }
 
 /// Gives a path to all findings inside `value`; they are sorted. Goes only as deep as findings lie, and those
 /// lie no deeper than the format.
-fn name_places(value: &RawValue, start: usize, path: &mut String, mut found: &mut [Found]) {
+fn name_places(value: Raw<'_>, start: usize, path: &mut String, mut found: &mut [Found]) {
     let text = value.get();
     let here = text.as_ptr() as usize - start;
     let length = path.len();
@@ -110,9 +131,9 @@ fn name_places(value: &RawValue, start: usize, path: &mut String, mut found: &mu
     if found.is_empty() {
         return;
     }
-    let end_of = |value: &RawValue| value.get().as_ptr() as usize - start + value.get().len();
+    let end_of = |value: Raw<'_>| value.get().as_ptr() as usize - start + value.get().len();
     if text.starts_with('[') {
-        for (index, element) in elements(value).into_iter().enumerate() {
+        for (index, element) in elements(value).enumerate() {
             let (inside, rest) = split_before(found, end_of(element));
             if !inside.is_empty() {
                 path.push_str(&format!("[{index}]"));
@@ -185,3 +206,9 @@ const MAX_COMPARED_BYTES: usize = 64;
 
 /// About a second's worth.
 const MAX_COMPARISONS: usize = 200_000;
+
+/// Nobody reads more of one severity, and a file may have millions.
+const MAX_LISTED: usize = 10_000;
+
+/// In the order of their numbers.
+const SEVERITIES: [Severity; 3] = [Severity::Error, Severity::Warning, Severity::Note];

@@ -5,14 +5,13 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::value::RawValue;
 
-use super::json::{elements, entries, key_text, shown, text_of};
+use super::json::{Raw, elements, entries, integer_of, key_text, shown, text_of};
 use super::report::Report;
 
 /// A type that is built from one JSON value. `None` means that an error was reported.
 pub(super) trait Read: Sized {
-    fn read(value: &RawValue, label: Label<'_>, report: &mut Report<'_>) -> Option<Self>;
+    fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self>;
 }
 
 /// How messages call the value that is being read.
@@ -28,7 +27,7 @@ pub(super) enum Label<'a> {
 
 impl Label<'_> {
     /// The first half of a message: whose value it is and what stands there.
-    pub(super) fn says(self, value: &RawValue) -> String {
+    pub(super) fn says(self, value: Raw<'_>) -> String {
         let shown = shown(value);
         match self {
             Label::Key(key) => format!("{key:?} is {shown}"),
@@ -93,7 +92,7 @@ pub(super) trait FromScalar: Sized {
 }
 
 impl<T: FromScalar> Read for T {
-    fn read(value: &RawValue, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         T::from_scalar(&scalar_of(value), report)
             .map_err(|must_be| {
                 let message = format!("{}, {must_be}", label.says(value));
@@ -103,11 +102,11 @@ impl<T: FromScalar> Read for T {
     }
 }
 
-fn scalar_of(value: &RawValue) -> Scalar<'_> {
+fn scalar_of(value: Raw<'_>) -> Scalar<'_> {
     let text = value.get();
     match text.as_bytes().first() {
         Some(b'"') => text_of(value).map_or(Scalar::Other, Scalar::Text),
-        Some(b'-' | b'0'..=b'9') => serde_json::from_str(text).map_or(Scalar::Other, Scalar::Integer),
+        Some(b'-' | b'0'..=b'9') => integer_of(value).map_or(Scalar::Other, Scalar::Integer),
         Some(b't') => Scalar::Bool(true),
         Some(b'f') => Scalar::Bool(false),
         _ => Scalar::Other,
@@ -138,7 +137,7 @@ impl<T> Field<List<T>> {
 }
 
 impl<T: Read> Read for List<T> {
-    fn read(value: &RawValue, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         let at = report.offset_of(value.get());
         if !value.get().starts_with('[') {
             report.error(at, format!("{}, must be a list", label.says(value)));
@@ -148,13 +147,16 @@ impl<T: Read> Read for List<T> {
             Label::Key(key) | Label::ElementOf(key) => Label::ElementOf(key),
             Label::File => Label::File,
         };
-        let written = elements(value);
-        let mut items = Vec::with_capacity(written.len());
-        for element in &written {
+        let mut items = Vec::with_capacity(elements(value).count());
+        let mut complete = true;
+        for element in elements(value) {
             let at = report.offset_of(element.get());
-            items.extend(T::read(element, element_label, report).map(|value| At { at, value }));
+            match T::read(element, element_label, report) {
+                Some(value) => items.push(At { at, value }),
+                None => complete = false,
+            }
         }
-        Some(Self { complete: items.len() == written.len(), items })
+        Some(Self { items, complete })
     }
 }
 
@@ -182,7 +184,7 @@ impl<T> Field<Named<T>> {
 }
 
 impl<T: Read> Read for Named<T> {
-    fn read(value: &RawValue, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
+    fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         let at = report.offset_of(value.get());
         if !value.get().starts_with('{') {
             report.error(at, format!("{}, must be an object keyed by name", label.says(value)));

@@ -147,14 +147,16 @@ impl Wire {
         let report = output.success()?;
         let generation = report["generation"].as_u64().context("the report of a load names no generation")?;
         let store = Store::open(self.bpffs.path())?.context("nothing is pinned")?;
-        let state = store.read_state(u32::try_from(generation)?)?.context("the state is not kept")?;
+        let generation = u32::try_from(generation)?;
+        let state = store.read_state(generation)?.context("the state is not kept")?;
+        let rules = store.read_rules(generation)?;
         let mut tables = Tables::open(&store.maps())?;
         if let Some(before) = self.loaded.take() {
             tables.inherit(before.tables);
         }
         tables.windows(state.bindings.iter().map(|binding| binding.adopt_until_ns))?;
         let zones = state.zones.into_iter().map(|(zone, name, _)| (name, zone)).collect();
-        self.loaded = Some(Loaded { policy, zones, rules: state.rules, tables });
+        self.loaded = Some(Loaded { policy, zones, rules, tables });
         Ok(output)
     }
 

@@ -14,9 +14,9 @@ use crate::model::{IcmpMatch, PortRange, Traffic};
 
 /// Hands out the ids of one list.
 pub(super) struct Ids {
-    taken: HashSet<String>,
+    given: HashSet<String>,
     /// How often each hash was asked for: a million equal rules must not each count from the start.
-    counts: HashMap<String, u32>,
+    counts: HashMap<u32, u32>,
 }
 
 impl Ids {
@@ -25,13 +25,13 @@ impl Ids {
         given: impl Iterator<Item = &'d Field<Name>>,
         report: &mut Report<'_>,
     ) -> Self {
-        let mut taken = HashSet::new();
+        let mut given_ids = HashSet::new();
         for id in given.filter_map(Field::get) {
-            if !taken.insert(id.value.0.clone()) {
+            if !given_ids.insert(id.value.0.clone()) {
                 report.error(id.at, format!("\"id\" is {:?}, must be unique in its list", id.value.0));
             }
         }
-        Self { taken, counts: HashMap::new() }
+        Self { given: given_ids, counts: HashMap::new() }
     }
 
     /// The id of the next rule: as given, else its hash, with a suffix where an equal rule came before.
@@ -39,12 +39,12 @@ impl Ids {
         if let Some(id) = given.value() {
             return id.0.clone();
         }
-        let hash = content.hex();
-        let count = self.counts.entry(hash.clone()).or_default();
+        let hash = content.folded();
+        let count = self.counts.entry(hash).or_default();
         loop {
             *count += 1;
-            let id = if *count == 1 { hash.clone() } else { format!("{hash}-{count}") };
-            if self.taken.insert(id.clone()) {
+            let id = if *count == 1 { format!("{hash:08x}") } else { format!("{hash:08x}-{count}") };
+            if !self.given.contains(&id) {
                 return id;
             }
         }
@@ -90,8 +90,8 @@ impl Content {
         }
     }
 
-    fn hex(self) -> String {
-        format!("{:08x}", (self.0 >> 32) ^ (self.0 & 0xffff_ffff))
+    fn folded(self) -> u32 {
+        (self.0 >> 32) as u32 ^ self.0 as u32
     }
 }
 

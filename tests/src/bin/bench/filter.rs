@@ -3,11 +3,10 @@
 //! By the library that `fwctl` is a face of, not by the command: `cargo run --bin bench` does not build the
 //! command, and an old one next to us would be measured instead of this tree.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use fw_common::{Reason, Verdict};
 use fw_tests::netns::{BpffsDir, Namespace};
 use fw_userspace::datapath::{self, LoadOptions};
-use fw_userspace::document;
 use fw_userspace::model::Policy;
 use fw_userspace::report::LoadReport;
 
@@ -68,13 +67,4 @@ fn verdict_word(reason: Reason) -> &'static str {
         Verdict::Pass => "allow",
         Verdict::Drop => "deny",
     }
-}
-
-/// Reads rules; ours have no mistakes.
-pub(crate) fn policy(source: &[u8]) -> Result<Policy> {
-    let reading = document::read(source);
-    if reading.policy.is_none() {
-        bail!("the rules are refused: {}", document::render("bench", &reading.findings));
-    }
-    reading.policy.context("the rules are refused")
 }

@@ -6,7 +6,6 @@
 //! should be. It works in namespaces of its own, with programs and pins of its own, and leaves nothing behind but files
 //! below `target/bench`.
 
-mod aws;
 mod drops;
 mod figures;
 mod filter;

@@ -13,11 +13,12 @@ use fw_tests::affinity;
 use fw_tests::instruments::{FRAME, Instruments};
 use fw_tests::netns::{Namespace, Rig};
 use fw_tests::packet;
+use fw_tests::workload;
 use fw_userspace::model::Policy;
 use serde_json::{Map, Value, json};
 
 use crate::figures::{Goal, Limit, Sample};
-use crate::filter::{self, Loaded};
+use crate::filter::Loaded;
 use crate::options::Options;
 use crate::results::{self, Results};
 
@@ -116,7 +117,7 @@ fn set(members: usize) -> Result<(Vec<u8>, Policy)> {
         "interfaces": interfaces,
     });
     let source = file.to_string().into_bytes();
-    let policy = filter::policy(&source)?;
+    let policy = workload::policy(&source)?;
     Ok((source, policy))
 }
 

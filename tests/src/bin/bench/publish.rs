@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fw_tests::netns::Rig;
+use fw_tests::workload;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 
 use crate::figures::{Goal, Limit, Sample};
-use crate::filter::{self, Loaded};
+use crate::filter::Loaded;
 use crate::geo;
 use crate::options::Options;
 use crate::random::Random;
@@ -88,14 +89,14 @@ fn row(options: &Options, name: String, set: &Set) -> Result<Row> {
     let rig = Rig::direct()?;
     let source = set.file("auto");
     let begun = Instant::now();
-    let policy = filter::policy(&source)?;
+    let policy = workload::policy(&source)?;
     let mut loaded = Loaded::new(&rig.server, &source, &policy).with_context(|| name.clone())?;
     let first = milliseconds(begun);
     let [mut read, mut compile, mut publish, mut all] = [const { Sample(Vec::new()) }; 4];
     let start = Instant::now();
     for _ in 0..options.measured {
         let begun = Instant::now();
-        let policy = filter::policy(&source)?;
+        let policy = workload::policy(&source)?;
         let reading = milliseconds(begun);
         loaded.replace(&rig.server, &source, &policy)?;
         let total = milliseconds(begun);

@@ -6,11 +6,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use fw_tests::workload;
 use fw_userspace::model::Policy;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde_json::{Value, json};
-
-use crate::filter;
 
 /// The address of the server of [`fw_tests::netns::Rig::direct`], by family.
 pub(crate) const SERVER: [&str; 2] = ["10.77.1.3", "fd77:1::3"];
@@ -122,7 +121,7 @@ impl Set {
     /// The same, read.
     pub(crate) fn policy(&self, mode: &str) -> anyhow::Result<(Vec<u8>, Policy)> {
         let source = self.file(mode);
-        let policy = filter::policy(&source)?;
+        let policy = workload::policy(&source)?;
         Ok((source, policy))
     }
 

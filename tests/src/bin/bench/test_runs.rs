@@ -5,13 +5,12 @@ use anyhow::{Context as _, Result, ensure};
 use fw_common::{Hook, Verdict};
 use fw_tests::instruments::Instruments;
 use fw_tests::kernel::{IFINDEX, Kernel, Received};
-use fw_userspace::compile::{self, Numbering};
+use fw_tests::workload;
 use serde::Serialize;
 
 use crate::figures::Sample;
 use crate::options::Options;
 use crate::results::{self, Results};
-use crate::{aws, filter};
 
 /// In each round: a million in all.
 const REPEAT: u32 = 150_000;
@@ -83,7 +82,7 @@ pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
     for Row { hook, packet, ns, over_empty } in &rows {
         table.add_row([(*hook).to_owned(), packet.clone(), ns.show(0), over_empty.show(0)]);
     }
-    println!("{}\n\n{table}", aws::describe());
+    println!("{}\n\n{table}", workload::describe());
     println!(
         "\nRepeated packets find everything in the CPU's caches; first packets are one run each and do not."
     );
@@ -92,15 +91,9 @@ pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
 
 /// The same rules, on the one device that test runs have.
 fn publish(kernel: &mut Kernel) -> Result<u32> {
-    let policy = filter::policy(&serde_json::to_vec(&aws::file("auto"))?)?;
-    let mut bindings = compile::pretend_bindings(&policy);
-    for binding in &mut bindings {
-        binding.ifindex = IFINDEX;
-    }
-    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
-    kernel.publish(&compiled.lines)?;
-    let zone = compiled.zones.iter().find(|(_, name, _)| name == aws::INTERFACE);
-    Ok(zone.context("the interface has no zone")?.0)
+    let (compiled, zone) = workload::compiled(IFINDEX)?;
+    kernel.publish(&compiled.patch)?;
+    Ok(zone)
 }
 
 /// A million times the same packet.
@@ -139,13 +132,13 @@ fn rows(side: &Side, packets: impl Iterator<Item = String>, samples: &[Sample]) 
 
 /// Packets whose verdict does not change however often they come.
 fn packets(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<Vec<Packet>> {
-    let mut packets: Vec<Packet> = aws::denied()
+    let mut packets: Vec<Packet> = workload::denied()
         .into_iter()
-        .map(|(name, frame)| Packet { name: name.to_owned(), frame, verdict: Verdict::Drop })
+        .map(|denied| Packet { name: denied.name.to_owned(), frame: denied.frame, verdict: Verdict::Drop })
         .collect();
     kernel.reset()?;
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
-        let connection = aws::connection(family, 40_000);
+        let connection = workload::connection(family, 40_000);
         for (frame, hook) in [
             (&connection.syn, Hook::Received),
             (&connection.answer, Hook::Sent),
@@ -174,7 +167,7 @@ fn first_packets(
             kernel.reset()?;
             let (mut nothing, mut opened) = (Sample::default(), Sample::default());
             for port in 0..FIRST_PACKETS {
-                let frame = aws::connection(family, 20_000 + port).syn;
+                let frame = workload::connection(family, 20_000 + port).syn;
                 nothing.0.push(instruments.time(side.empty, &frame, 1)?.1 as f64);
                 let (code, ns) = kernel.time(side.program, &frame, 1)?;
                 expect(side, code, Verdict::Pass)?;

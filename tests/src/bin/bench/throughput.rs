@@ -10,11 +10,11 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fw_common::Reason;
 use fw_tests::affinity;
 use fw_tests::netns::Rig;
+use fw_tests::workload::{self, OPEN_PORT};
 use fw_userspace::report::LoadReport;
 
-use crate::aws::{self, OPEN_PORT};
 use crate::figures::{Goal, Limit};
-use crate::filter::{self, Loaded};
+use crate::filter::Loaded;
 use crate::options::Options;
 use crate::results::{self, Results};
 
@@ -28,8 +28,8 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// Part `tcp`.
 pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
     let (bare, filtered) = (Rig::direct()?, Rig::direct()?);
-    let source = aws::file("auto").to_string().into_bytes();
-    let loaded = Loaded::new(&filtered.server, &source, &filter::policy(&source)?)?;
+    let source = workload::file("auto").to_string().into_bytes();
+    let loaded = Loaded::new(&filtered.server, &source, &workload::policy(&source)?)?;
     let samples = options.rounds(|| {
         let none = bytes_a_second(&bare).context("without a program")?;
         let ours = bytes_a_second(&filtered).context("fwctl in auto mode")?;
@@ -44,7 +44,7 @@ pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
         results::table(&["TCP, Gbit/s, one connection, writes of 64 KiB", "median (lowest-highest)"]);
     table.add_row(["no program".to_owned(), none.show(2)]);
     table.add_row([
-        format!("fwctl, auto ({}), {}", hook_names(&loaded.report), aws::describe()),
+        format!("fwctl, auto ({}), {}", hook_names(&loaded.report), workload::describe()),
         ours.show(2),
     ]);
     println!("{table}");
