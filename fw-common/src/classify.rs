@@ -49,7 +49,13 @@ impl<'a, T: Tables<'a>> Generation<'a, T> {
     #[inline(always)]
     pub fn row(&self, rows: RowTable, class: Class) -> (u32, u32) {
         let own = class.0.wrapping_sub(rows.first);
-        let row = if own < rows.count { own.wrapping_add(1) } else { 0 };
+        let row = if own < rows.count {
+            own.wrapping_add(RowTable::FIXED)
+        } else if class.0 < RowTable::SHARED {
+            class.0.wrapping_add(1)
+        } else {
+            0
+        };
         (rows.line.wrapping_add(row >> 2), (row & 3) << 2)
     }
 

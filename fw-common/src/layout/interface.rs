@@ -5,16 +5,23 @@ use super::{Line, Link};
 use crate::address::{Address, Family};
 use crate::flow::Direction;
 
-/// Rows of a list, one for each address class, four to a line. Classes that the list does not tell from the rest have
-/// the first row; those from `first` on, `count` of them, have the next.
+/// Rows of a list, four to a line: the row that most classes have, those of the first [`RowTable::SHARED`] classes, which
+/// many lists know, and those of `count` classes from `first` on, which hardly any other list knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RowTable {
     /// Line of the first row; 0 where the list does not apply.
     pub line: u32,
-    /// The first class with a row of its own.
+    /// Not one of the shared classes.
     pub first: u32,
     /// How many there are.
     pub count: u32,
+}
+
+impl RowTable {
+    /// Classes that have a row in every list. With the row of most classes they fill a line.
+    pub const SHARED: u32 = 3;
+    /// Rows before those of the classes from `first` on.
+    pub const FIXED: u32 = Self::SHARED + 1;
 }
 
 /// What one device needs to know of one family and direction.

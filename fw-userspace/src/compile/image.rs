@@ -103,7 +103,7 @@ impl<'a> Held<'a> {
         if rows.line == 0 {
             return Ok(());
         }
-        let count = rows.count / 4 + 1;
+        let count = (RowTable::FIXED + rows.count).div_ceil(4);
         if self.take(rows.line, count)? {
             let lines = self.lines;
             for line in &lines[rows.line as usize..(rows.line + count) as usize] {

@@ -3,6 +3,7 @@
 //! A class lies in a union of sets, which is a smaller union and one set more: its row is the row of the smaller one
 //! with what the set adds laid over it. Rows multiply with what is in them, so both memory and work are bounded.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use fw_common::layout::{Column, Line, Link, RowTable, Rule};
@@ -99,13 +100,16 @@ fn heap_bytes(heap: &Heap<'_>) -> u64 {
     u64::from(heap.taken()) * size_of::<Line>() as u64
 }
 
-/// The row of class 0, for all that it serves too, and behind it those of the classes between the first and the last
-/// that have another.
+/// See [`RowTable`].
 fn lay_out(heap: &mut Heap<'_>, rows: &[[Link; 4]]) -> Result<RowTable, Full> {
-    let common = rows[0];
-    let first = rows.iter().position(|row| *row != common).unwrap_or(0);
-    let end = rows.iter().rposition(|row| *row != common).map_or(first, |last| last + 1);
-    let listed: Vec<[Link; 4]> = std::iter::once(common).chain(rows[first..end].iter().copied()).collect();
+    const SHARED: usize = RowTable::SHARED as usize;
+    let common = most_common(rows);
+    let others = rows.get(SHARED..).unwrap_or_default();
+    let first = others.iter().position(|row| *row != common).unwrap_or(0);
+    let end = others.iter().rposition(|row| *row != common).map_or(first, |last| last + 1);
+    let shared = (0..SHARED).map(|class| rows.get(class).copied().unwrap_or(common));
+    let listed: Vec<[Link; 4]> =
+        std::iter::once(common).chain(shared).chain(others[first..end].iter().copied()).collect();
     let lines: Vec<Line> = listed
         .chunks(4)
         .map(|four| {
@@ -117,7 +121,16 @@ fn lay_out(heap: &mut Heap<'_>, rows: &[[Link; 4]]) -> Result<RowTable, Full> {
         })
         .collect();
     let line = heap.piece(&lines)?;
-    Ok(RowTable { line, first: first as u32, count: (end - first) as u32 })
+    Ok(RowTable { line, first: (SHARED + first) as u32, count: (end - first) as u32 })
+}
+
+/// Of equally many the first, so that the same rules always give the same lines.
+fn most_common(rows: &[[Link; 4]]) -> [Link; 4] {
+    let mut counts: HashMap<[u32; 4], (u32, Reverse<usize>)> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        counts.entry(row.map(|link| link.0)).or_insert((0, Reverse(place))).0 += 1;
+    }
+    counts.into_values().max().map_or(rows[0], |(_, Reverse(place))| rows[place])
 }
 
 /// The rows of one list for one family as they are found.
