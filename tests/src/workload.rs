@@ -113,31 +113,18 @@ fn entries() -> Vec<Value> {
     entries
 }
 
-/// Where in a frame a generator of many frames writes.
-#[derive(Clone, Copy, Debug)]
-pub struct Places {
-    /// The last two bytes of the source address.
-    pub source: i16,
-    /// The source port.
-    pub port: i16,
-}
-
-/// A frame that is dropped, whatever the generator makes of its source.
+/// A frame that is dropped.
 pub struct Denied {
     /// What to call it.
     pub name: &'static str,
     /// The bytes, 60 at least.
     pub frame: Vec<u8>,
-    /// Where its source stands.
-    pub places: Places,
     /// Why it is dropped.
     pub reason: Reason,
 }
 
 /// By the ACL and by the groups, in both families.
 pub fn denied() -> [Denied; 6] {
-    let ipv4 = Places { source: 28, port: 34 };
-    let ipv6 = Places { source: 36, port: 54 };
     let frame = |source: &str, family: usize| {
         let to = SocketAddr::new(address(SERVER[family]), 9);
         packet::udp(SocketAddr::new(address(source), 4000), to).payload(&[0; 18]).build()
@@ -147,17 +134,16 @@ pub fn denied() -> [Denied; 6] {
         packet::tcp(SocketAddr::new(address(source), 4000), to).flags(flag::SYN).payload(&[0; 6]).build()
     };
     [
-        ("IPv4, denied by the ACL", "198.18.0.1", 0, ipv4, Reason::AclDeny),
-        ("IPv4, denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
-        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
-        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, ipv6, Reason::AclDeny),
-        ("IPv6, denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
-        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
+        ("IPv4, denied by the ACL", "198.18.0.1", 0, Reason::AclDeny),
+        ("IPv4, denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
+        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
+        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, Reason::AclDeny),
+        ("IPv6, denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
+        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
     ]
-    .map(|(name, source, family, places, reason)| Denied {
+    .map(|(name, source, family, reason)| Denied {
         name,
         frame: if name.contains("SYN") { syn(source, family) } else { frame(source, family) },
-        places,
         reason,
     })
 }

@@ -64,6 +64,12 @@ Examples:
   cargo xtask soak --minutes 30
   cargo xtask soak --seed 4711    begin with the seed that a failure named";
 
+const BENCH_HELP: &str = "\
+Examples:
+  cargo xtask bench                  everything, about 20 minutes
+  cargo xtask bench --quick          a look at everything
+  cargo xtask bench rules reload     these parts; --list prints all";
+
 const VERIFY_HELP: &str = "\
 Examples:
   cargo xtask verify
@@ -111,8 +117,9 @@ enum Verb {
     /// Count what the programs hold and what the verifier spent, against recorded ceilings (needs root)
     #[command(after_help = VERIFY_HELP)]
     Verify(verify::Options),
-    /// Measure packet rates and throughput against no program at all (needs root)
-    Bench,
+    /// Measure against an empty program, xdp-filter and nftables; tables, JSON and plots in target/bench (needs root)
+    #[command(after_help = BENCH_HELP)]
+    Bench(bench::Options),
     /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
     #[command(after_help = KERNELS_HELP)]
     Kernels(kernels::Options),
@@ -138,7 +145,7 @@ fn main() -> ExitCode {
         Verb::Soak(options) => soak::run(&options),
         Verb::Demo => demo::run(),
         Verb::Verify(options) => verify::run(&options),
-        Verb::Bench => bench::run(),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Kernels(options) => kernels::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Mutants(options) => mutants::run(&options),
