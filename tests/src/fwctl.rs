@@ -76,7 +76,7 @@ impl<'a> Fwctl<'a> {
         let mut command = self.namespace.command(program, ["--bpffs"]);
         command.arg(self.bpffs.path()).args(arguments).stdin(Stdio::null());
         // The environment of the person who tests is no part of the test.
-        command.env_remove("FWCTL_BPFFS").env("NO_COLOR", "1");
+        command.env_remove("FWCTL_BPFFS").env_remove("FWCTL_MAX_MEMORY").env("NO_COLOR", "1");
         command
     }
 

@@ -89,15 +89,9 @@ impl<'a> Heap<'a> {
     /// Beside what an array holds, in at most so many lines.
     pub(super) fn beside(held: &'a Held<'_>, limit: usize) -> Self {
         let mut heap = Self {
-            held: held.lines,
-            free: held.free(MAX_LINES),
-            written: Vec::new(),
-            pieces: HashMap::default(),
-            ranges: HashMap::default(),
-            open: None,
-            shared: 0,
             held_ranges: held.ranges.iter().map(|(_, link)| link.payload() >> 2).collect(),
             limit: u32::try_from(limit).map_or(MAX_LINES, |limit| limit.min(MAX_LINES)),
+            ..Self::sharing(held, 0)
         };
         for piece in &held.pieces {
             let hash = hash(&held.lines[piece.start as usize..piece.end as usize]);
@@ -107,6 +101,27 @@ impl<'a> Heap<'a> {
             heap.ranges.entry(*words).or_insert(*link);
         }
         heap
+    }
+
+    /// As [`Self::beside`], for a generation that differs little from one that is held and has nearly all its lines: they
+    /// are not looked through for equal ones. It is known to use `shared` of them.
+    pub(super) fn sharing(held: &'a Held<'_>, shared: u32) -> Self {
+        Self {
+            held: held.lines,
+            free: held.free(MAX_LINES),
+            written: Vec::new(),
+            pieces: HashMap::default(),
+            ranges: HashMap::default(),
+            open: None,
+            shared,
+            held_ranges: HashSet::default(),
+            limit: MAX_LINES,
+        }
+    }
+
+    /// A line that is there already.
+    pub(super) fn held(&self, number: u32) -> Option<&'a Line> {
+        self.held.get(number as usize)
     }
 
     /// Lines that the generation takes so far.
@@ -175,7 +190,8 @@ impl<'a> Heap<'a> {
             *line = Root { lines: held, ..root }.to_line();
         }
         self.written.sort_unstable_by_key(|(number, _)| *number);
-        let end = self.written.last().map_or(0, |(number, _)| number + 1).max(self.held.len() as u32);
+        // Where the last free range begins: behind all that is held or written.
+        let end = self.free.last().map_or(MAX_LINES, |free| free.start);
         Ok(Patch { root: number, lines: self.written, end, held })
     }
 

@@ -17,7 +17,7 @@ pub struct Held<'a> {
     pub(super) pieces: Vec<Range<u32>>,
     /// Ranges of keys by their words.
     pub(super) ranges: Vec<([u32; 3], Link)>,
-    is_held: Vec<bool>,
+    pub(super) is_held: Vec<bool>,
 }
 
 /// The lines of a generation point outside of the array, or back to themselves.

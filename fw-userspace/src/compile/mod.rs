@@ -8,6 +8,7 @@
 //! | `book`, `entry`, `services` | the ordered lists that the devices need, each once |
 //! | `sources`, `classes`, `unions` | sets of CIDRs → address classes |
 //! | `layers`, `columns`, `rows` | list and class → row: the first match, flattened |
+//! | `members` | members of groups that come and go, without compiling anew |
 //! | `bounds` | how large tables may be, and what to say of those that are larger |
 //! | `tracking` | which flows AWS does not track |
 //! | `tree`, `heap`, `device`, `device_table` | how all this lies in lines |
@@ -25,6 +26,7 @@ mod image;
 mod layers;
 #[cfg(test)]
 pub(crate) mod lcg;
+mod members;
 mod numbering;
 mod rows;
 mod rules;
@@ -57,6 +59,7 @@ pub use binding::{Binding, Carries, pretend_bindings};
 pub use bounds::{Bounds, DEFAULT_MAX_MEMORY};
 pub use heap::Patch;
 pub use image::{Damaged, Held};
+pub use members::{Change, CompileAnew, Members};
 pub use numbering::Numbering;
 pub use tracking::{OpenRules, open_rules_narrowed};
 
@@ -107,6 +110,8 @@ pub struct Compiled {
     pub zone_slots: u32,
     /// Address classes: IPv4, IPv6.
     pub classes: [usize; 2],
+    /// For members of groups that come and go.
+    pub members: Members,
 }
 
 /// Why a policy cannot become a generation.
@@ -213,6 +218,7 @@ pub fn compile_beside(
         let zone = zones.get(&binding.carries).copied().unwrap_or(0);
         devices.push(Device::new(policy, binding, zone, &mut book)?);
     }
+    let groups = book.member_sets();
     let (entries, sets, lists, [ipv4, ipv6]) = book.finish();
     let classes = [Classes::new(ipv4, 32), Classes::new(ipv6, 128)];
 
@@ -252,6 +258,7 @@ pub fn compile_beside(
         numbering,
         fresh_slots,
         classes: [classes[0].len(), classes[1].len()],
+        members: Members::new(classes, groups),
     })
 }
 

@@ -72,6 +72,15 @@ impl Sources {
         set
     }
 
+    /// By group, the set of its members.
+    pub(super) fn groups(&self) -> HashMap<String, SetId> {
+        let groups = self.named.iter().filter_map(|(name, set)| match name {
+            Named::Members(group) => Some((group.clone(), *set)),
+            Named::PrefixList(_) | Named::Inside(_) => None,
+        });
+        groups.collect()
+    }
+
     /// An entry matches the addresses of these CIDRs.
     pub(super) fn of_entry(&mut self, entry: EntryId, nets: impl IntoIterator<Item = IpNet>) {
         put(&mut self.uses, nets, entry);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_common::classify::Generation;
-use fw_common::layout::{Column, InterfaceLine, PolicyLine, RootLine, Rule};
+use fw_common::layout::{Column, InterfaceLine, Line, PolicyLine, Root, RootLine, Rule, head};
 use fw_common::memory::MemoryTables;
 use fw_common::{Address, Direction, Family, Tables};
 use ipnet::IpNet;
@@ -230,11 +230,29 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(policy: &Policy) -> Self {
-        let compiled =
-            compile(policy, &pretend_bindings(policy), Numbering::default(), 1).expect("it compiles");
+    /// Compiled beside what an array holds and written to it, as the loader does it.
+    fn beside(image: &mut Vec<Line>, policy: &Policy) -> Self {
+        let live = image.first().map_or(0, |line| line.word(head::LIVE));
+        let held = if live == 0 { Held::nothing() } else { Held::by(image, &[live]).expect("not damaged") };
+        let root = Root { previous: live, ..Root::default() };
+        let bindings = pretend_bindings(policy);
+        let bounds = Bounds::default();
+        let compiled = compile_beside(&held, policy, &bindings, Numbering::default(), root, &bounds);
+        let compiled = compiled.expect("it compiles");
+        let is_free = |number: u32| held.is_held.get(number as usize) != Some(&true);
+        assert!(
+            compiled.patch.lines.iter().all(|(number, _)| is_free(*number)),
+            "a line that is in use is written"
+        );
+        let before = live_lines(image, live);
+        image.resize(image.len().max(compiled.patch.end as usize), Line::default());
+        for (number, line) in &compiled.patch.lines {
+            image[*number as usize] = *line;
+        }
+        assert_eq!(live_lines(image, live), before, "what is in force has changed");
+        image[0].set_word(head::LIVE, compiled.patch.root);
         let mut tables = MemoryTables::new(1);
-        tables.publish(&compiled.patch.image());
+        tables.publish(image);
         Self { compiled, tables }
     }
 
@@ -278,12 +296,20 @@ impl Loaded {
     }
 }
 
+/// The lines that a root leads to.
+fn live_lines(image: &[Line], root: u32) -> Vec<(usize, Line)> {
+    let held = if root == 0 { Held::nothing() } else { Held::by(image, &[root]).expect("not damaged") };
+    let lines = image.iter().copied().enumerate().skip(1);
+    lines.filter(|(number, _)| held.is_held.get(*number) == Some(&true)).collect()
+}
+
 #[test]
 fn the_compiled_search_finds_what_a_linear_search_finds() {
     let mut random = Lcg::new(4);
+    let mut image = Vec::new();
     for round in 0..300 {
         let policy = policy(&mut random);
-        let loaded = Loaded::new(&policy);
+        let loaded = Loaded::beside(&mut image, &policy);
         for _ in 0..PACKETS {
             let probe = probe(&mut random);
             for direction in DIRECTIONS {
@@ -308,4 +334,22 @@ fn the_compiled_search_finds_what_a_linear_search_finds() {
             }
         }
     }
+}
+
+#[test]
+fn what_did_not_change_is_not_written_again() {
+    let mut random = Lcg::new(9);
+    let mut policy = policy(&mut random);
+    let list = |policy: &mut Policy, change: &mut dyn FnMut(&mut Vec<IpNet>)| {
+        policy.prefix_lists.get_mut("p").map(|list| change(&mut list.entries)).expect("it is there");
+    };
+    let nets = (0..400).map(|_| net(&mut random)).filter(|net| net.prefix_len() > 0).collect::<Vec<_>>();
+    list(&mut policy, &mut |entries| entries.clone_from(&nets));
+    let mut image = Vec::new();
+    let all = Loaded::beside(&mut image, &policy).compiled.patch;
+    let again = Loaded::beside(&mut image, &policy).compiled.patch;
+    assert_eq!((again.lines.len(), again.held), (1, all.held), "only the root is each generation's own");
+    list(&mut policy, &mut |entries| entries.truncate(entries.len() - 1));
+    let fewer = Loaded::beside(&mut image, &policy).compiled.patch;
+    assert!(fewer.lines.len() < all.lines.len() / 4, "{} of {} lines", fewer.lines.len(), all.lines.len());
 }

@@ -7,7 +7,7 @@
 mod lines;
 mod pieces;
 
-use fw_common::layout::{LEAF_INTERVALS, Link, Rule, wide};
+use fw_common::layout::{Kind, LEAF_INTERVALS, Link, Rule, TABLE_LINES, wide};
 
 use super::heap::{Full, Heap};
 use lines::{chunk_table, chunk_tree, wide_ipv4, wide_ipv6};
@@ -30,6 +30,35 @@ pub(super) fn push_step(steps: &mut Vec<Step>, key: u128, value: u32) {
 pub(super) fn addresses(heap: &mut Heap<'_>, steps: &[Step], family: usize) -> Result<Link, Full> {
     let part = Part { steps, low: 0 };
     if family == 0 { ipv4(heap, part) } else { ipv6(heap, part, 128) }
+}
+
+/// The search of a step function over IPv4 addresses that differs from the one at `before` at these keys only.
+pub(super) fn change_ipv4(
+    heap: &mut Heap<'_>,
+    before: Link,
+    steps: &[Step],
+    keys: &[u128],
+) -> Result<Link, Full> {
+    if before.kind() != Kind::Table {
+        return addresses(heap, steps, 0);
+    }
+    let first = before.payload();
+    let lines = (first..first + TABLE_LINES).map(|number| heap.held(number).copied().ok_or(Full));
+    let mut lines = lines.collect::<Result<Vec<_>, Full>>()?;
+    let mut chunks: Vec<u128> = keys.iter().map(|key| key >> 16).collect();
+    chunks.dedup();
+    for network in chunks {
+        let (low, end) = (network << 16, (network + 1) << 16);
+        let start = steps.partition_point(|(key, _)| *key <= low).saturating_sub(1);
+        let end = steps.partition_point(|(key, _)| *key < end);
+        let part = Part { steps: &steps[start..end], low };
+        let link = match part.steps {
+            [(_, value)] => Link::value(*value),
+            _ => chunk(heap, part, 16, &mut |_, _| Ok(Link::value(0)))?,
+        };
+        lines[network as usize >> 4].set_word(network as u32, link.0);
+    }
+    Ok(Link::table(heap.piece(&lines)?))
 }
 
 /// The search of a step function over 16-bit keys, whose values are rules.

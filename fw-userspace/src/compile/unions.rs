@@ -20,6 +20,7 @@ struct Union {
 }
 
 /// Number 0 is the empty one.
+#[derive(Debug, Clone)]
 pub(super) struct Unions {
     unions: Vec<Union>,
     extended: HashMap<(u32, SetId), u32>,
@@ -101,6 +102,14 @@ impl Unions {
         }
         used.iter_mut().for_each(|union| *union = numbers[*union as usize]);
         (kept, used)
+    }
+
+    /// Whether a union is that of these sets, sorted.
+    pub(super) fn is_of(&self, union: u32, sets: &[SetId]) -> bool {
+        let Union { len, sum, .. } = self.unions[union as usize];
+        len as usize == sets.len()
+            && sum == sets.iter().fold(0u64, |sum, set| sum.wrapping_add(mixed(*set)))
+            && self.sets(union).is_some_and(|of| of == sets)
     }
 
     /// The sets of a union, sorted; `None` if they are too many to be compared.

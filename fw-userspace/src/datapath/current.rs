@@ -75,6 +75,23 @@ impl Current {
         store.read_numbering(self.live.root.generation)
     }
 
+    /// An error if what is in force still waits for its confirmation, or if nothing is in force any more.
+    pub(super) fn refuse_unconfirmed(&self) -> Result<()> {
+        let live = self.live.root;
+        let is_over = live.deadline_ns != 0 && monotonic_ns() >= live.deadline_ns;
+        if is_over && live.previous == 0 {
+            return Err(Error::system(
+                "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
+            ));
+        }
+        if live.deadline_ns != 0 && !is_over {
+            return Err(Error::system(
+                "the rules in force wait for their confirmation; run `fwctl confirm` or `fwctl rollback` first",
+            ));
+        }
+        Ok(())
+    }
+
     /// The last generation that needs no confirmation: what the next one falls back to.
     pub(super) fn last_confirmed(&self, array: &PolicyArray) -> Option<Extent> {
         if self.live.root.deadline_ns == 0 { Some(self.live) } else { array.at(self.live.root.previous) }

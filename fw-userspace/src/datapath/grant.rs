@@ -12,8 +12,8 @@ use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
-use super::{LoadOptions, devices, inspect, install};
-use crate::compile::{self, Bounds, Compiled, Held, Numbering, OpenRules};
+use super::{LoadOptions, Phase, devices, inspect, install};
+use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -24,6 +24,14 @@ pub(super) struct Wish<'a> {
     pub(super) policy: &'a Policy,
     pub(super) said: Devices,
     pub(super) options: &'a LoadOptions,
+}
+
+/// A wish that has come true.
+pub(super) struct Granted {
+    pub(super) report: LoadReport,
+    pub(super) state: State,
+    /// What the rules in force were compiled to, for changes of group members.
+    pub(super) members: Members,
 }
 
 /// A wish thought through, before anything is changed.
@@ -60,6 +68,7 @@ impl Wish<'_> {
         let numbering =
             current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
+        self.options.tell(Phase::Compile);
         let compiling = Instant::now();
         // What is in force, and what the kernel may go back to, is shared and stays as it is.
         let array = current.map(|_| store.policy_array()).transpose()?;
@@ -77,9 +86,9 @@ impl Wish<'_> {
         };
         let previous = confirmed.map_or(0, |extent| extent.base);
         let root = Root { generation, previous, ..Root::default() };
-        let compiled =
-            compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &Bounds::default())
-                .map_err(|error| Error::input(error.to_string()))?;
+        let bounds = Bounds { max_memory: self.options.max_memory };
+        let compiled = compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &bounds)
+            .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
@@ -98,7 +107,7 @@ impl Wish<'_> {
     }
 
     /// Makes it happen; on any error what was in force still is.
-    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
+    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<Granted> {
         let mut ready = self.prepare(store, current)?;
         let conntrack_max = self.policy.settings.conntrack_max;
         let need = Sizes::for_need(
@@ -107,6 +116,7 @@ impl Wish<'_> {
             ready.compiled.zone_slots,
             conntrack_max,
         );
+        self.options.tell(Phase::Install);
         let old_hooks = current.map_or(&[][..], |current| &current.hooks);
         let sizes = install::ensure(store, &need, current)?;
         if sizes.connections != conntrack_max {
@@ -122,6 +132,7 @@ impl Wish<'_> {
         }
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
+        self.options.tell(Phase::Publish);
         let published = self.publish(store, &mut array, &mut ready);
         if let Err(error) = published {
             detach_left(store, &ready.plan.hooks, old_hooks);
@@ -145,7 +156,7 @@ impl Wish<'_> {
         report.notes = ready.plan.notes.clone();
         self.fill(&mut report, &ready);
         array.settle();
-        Ok(report)
+        Ok(Granted { report, state, members: ready.compiled.members })
     }
 
     fn publish(&self, store: &Store, array: &mut PolicyArray, ready: &mut Ready) -> Result<()> {
@@ -177,6 +188,7 @@ impl Wish<'_> {
                 .collect(),
             given: self.said.given.clone(),
             taken: self.said.taken.clone(),
+            max_memory: self.options.max_memory,
             netns: inspect::netns(),
             object: object_id(),
         }

@@ -30,12 +30,14 @@ mod place;
 mod plan;
 mod policy_array;
 mod programs;
+mod resident;
 mod state;
 mod store;
 
 use std::path::Path;
 use std::time::Duration;
 
+use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
 pub use inspect::{source, stats, status};
@@ -43,10 +45,22 @@ pub use load::{attach, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};
 pub use policy_array::PolicyArray;
 pub use programs::PROGRAMS;
+pub use resident::{Published, Resident};
 pub use store::Store;
 
+/// What a load is at, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The rules become tables.
+    Compile,
+    /// Maps and programs come into the kernel, hooks are attached.
+    Install,
+    /// The tables are written and put in force.
+    Publish,
+}
+
 /// How to load.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// Go back to the rules before unless confirmed within this time.
     pub confirm: Option<Duration>,
@@ -54,6 +68,30 @@ pub struct LoadOptions {
     pub require_devices: bool,
     /// Do everything but change the kernel.
     pub dry_run: bool,
+    /// Most bytes that the tables of the rules may take.
+    pub max_memory: u64,
+    /// Told when a phase begins.
+    pub progress: Option<fn(Phase)>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            confirm: None,
+            require_devices: false,
+            dry_run: false,
+            max_memory: DEFAULT_MAX_MEMORY,
+            progress: None,
+        }
+    }
+}
+
+impl LoadOptions {
+    fn tell(&self, phase: Phase) {
+        if let Some(progress) = self.progress {
+            progress(phase);
+        }
+    }
 }
 
 /// Root, or an error that says so. What we need is CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN and, for the pins, uid 0.

@@ -30,6 +30,8 @@ pub struct State {
     pub given: BTreeMap<String, String>,
     /// Devices taken away by `fwctl detach`.
     pub taken: BTreeSet<String>,
+    /// What the rules were allowed to take: they are when they are loaded again for other devices.
+    pub max_memory: u64,
     /// Inode of the network namespace.
     pub netns: u64,
     /// What the object was built from: another object replaces the programs.

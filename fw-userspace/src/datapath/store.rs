@@ -142,6 +142,18 @@ impl Store {
         self.keep(STATE, state.generation, &encoded(state)?)
     }
 
+    /// Remembers a generation that differs from an earlier one in nothing but its state, before it is in force.
+    pub(super) fn write_state_alone(&self, state: &State, like: u32) -> Result<()> {
+        for what in [SOURCE, RULES] {
+            let (from, to) = (self.kept(what, like), self.kept(what, state.generation));
+            let _ = fs::remove_file(&to);
+            fs::hard_link(&from, &to).map_err(|error| {
+                Error::system(format!("cannot pin \"{}\" again: {error}", from.display()))
+            })?;
+        }
+        self.keep(STATE, state.generation, &encoded(state)?)
+    }
+
     fn keep(&self, what: &str, generation: u32, bytes: &[u8]) -> Result<()> {
         blob::write(&self.kept(what, generation), bytes).map_err(|error| {
             let kib = bytes.len().div_ceil(1024);

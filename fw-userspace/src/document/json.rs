@@ -171,3 +171,52 @@ const MAX_SHOWN_CHARS: usize = 60;
 
 /// Any number of so many digits is one of 64 bits.
 const MAX_DIGITS: usize = 18;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Built by going into every value.
+    fn value(raw: Raw<'_>) -> Value {
+        match raw.get().as_bytes().first() {
+            Some(b'{') => {
+                entries(raw).map(|(key, member)| (key_text(key).into_owned(), value(member))).collect()
+            }
+            Some(b'[') => elements(raw).map(value).collect(),
+            Some(b'"') => text_of(raw).map_or(Value::Null, |text| text.into_owned().into()),
+            _ => integer_of(raw)
+                .map_or_else(|| serde_json::from_str(raw.get()).unwrap_or_default(), Value::from),
+        }
+    }
+
+    #[test]
+    fn values_are_those_of_serde_json() {
+        for text in [
+            "7",
+            " -0.5e3 ",
+            "null",
+            r#""""#,
+            r#""a \" \\ é \n b""#,
+            "[]",
+            "{}",
+            r#"[1,[2,[],{}],{"a":[{"b":"]"}]},"}",[[[9]]] ]"#,
+            "{ \"a\" :\t{ \"b\": [ true , false ] , \"c,\": -12 },\r\n\"d\\\"\": {\"e\": null} }",
+            "[9223372036854775807, 999999999999999999, -9223372036854775808, 18446744073709551615]",
+        ] {
+            let json = Json::parse(text).expect("it is JSON");
+            assert_eq!(value(json.root()), serde_json::from_str::<Value>(text).expect("JSON"), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_know_where_they_are() {
+        let text = r#"{"a": [10, "x"], "b": {}}"#;
+        let json = Json::parse(text).expect("it is JSON");
+        let spans: Vec<&str> = entries(json.root()).map(|(_, member)| member.get()).collect();
+        assert_eq!(spans, [r#"[10, "x"]"#, "{}"]);
+        assert_eq!(elements(json.root()).count(), 0, "an object is no list");
+        assert!(Json::parse("[1,]").is_err());
+    }
+}

@@ -46,6 +46,8 @@ pub(crate) struct Check {
     /// Rules files; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) memory: Memory,
     /// Print the findings as JSON on standard output
     #[arg(long)]
     pub(crate) json: bool,
@@ -71,9 +73,34 @@ pub(crate) struct Load {
     /// Refuse if a device of the file does not exist, instead of waiting for it
     #[arg(long)]
     pub(crate) require_devices: bool,
+    #[command(flatten)]
+    pub(crate) memory: Memory,
     /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a rules file may cost.
+#[derive(Debug, Args)]
+pub(crate) struct Memory {
+    /// Most that the tables of the rules may take, 1M to 1G; the file may have a quarter of it
+    #[arg(long = "max-memory", value_name = "SIZE", env = "FWCTL_MAX_MEMORY", default_value = "256M",
+          value_parser = memory)]
+    pub(crate) max: u64,
+}
+
+/// Bytes from `300M`, `1G`, `65536K`.
+fn memory(text: &str) -> Result<u64, String> {
+    let must_be = || "must be 1M to 1G, such as 256M".to_owned();
+    let shift = match text.bytes().last().map(|unit| unit.to_ascii_uppercase()) {
+        Some(b'K') => 10,
+        Some(b'M') => 20,
+        Some(b'G') => 30,
+        _ => 0,
+    };
+    let number = if shift == 0 { text } else { &text[..text.len() - 1] };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|bytes| (1 << 20..=1 << 30).contains(bytes)).ok_or_else(must_be)
 }
 
 /// Keep the rules just loaded with --confirm

@@ -6,17 +6,17 @@ use std::path::Path;
 
 use fw_userspace::error::{Error, Result};
 
-/// The bytes of a rules file; `-` is standard input.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+/// The bytes of a rules file; `-` is standard input. `max_memory` is what its rules may take.
+pub(crate) fn read(path: &Path, max_memory: u64) -> Result<Vec<u8>> {
     if path == Path::new("-") {
-        return limited(io::stdin().lock(), path);
+        return limited(io::stdin().lock(), path, max_memory);
     }
     let file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
     if metadata.is_dir() {
         return Err(Error::input(format!("{:?} is a directory, name a rules file in it", path.display())));
     }
-    limited(file, path)
+    limited(file, path, max_memory)
 }
 
 /// How messages call a rules file.
@@ -24,12 +24,17 @@ pub(crate) fn name(path: &Path) -> String {
     if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
-fn limited(source: impl Read, path: &Path) -> Result<Vec<u8>> {
+/// Also keeps `fwctl check /dev/zero` finite.
+fn limited(source: impl Read, path: &Path, max_memory: u64) -> Result<Vec<u8>> {
+    let limit = max_memory / MEMORY_PER_BYTE;
     let mut bytes = Vec::new();
-    source.take(LIMIT_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > LIMIT_BYTES {
-        let (name, limit) = (name(path), LIMIT_BYTES >> 20);
-        return Err(Error::input(format!("{name:?} is larger than {limit} MiB, that is no rules file")));
+    source.take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > limit {
+        let (name, limit, memory) = (name(path), limit >> 10, max_memory >> 20);
+        return Err(Error::input(format!(
+            "{name:?} is larger than {limit} KiB, the most that is read where rules may take {memory} MiB; allow more with \
+             --max-memory"
+        )));
     }
     Ok(bytes)
 }
@@ -47,5 +52,5 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// The largest file that AWS's quotas allow is far below; this keeps `fwctl check /dev/zero` finite.
-const LIMIT_BYTES: u64 = 64 << 20;
+/// A CIDR takes about twenty bytes in a file, a rule a hundred; in the tables each takes one or two lines of 64.
+const MEMORY_PER_BYTE: u64 = 4;

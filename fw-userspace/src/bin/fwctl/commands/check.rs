@@ -27,7 +27,7 @@ pub(super) fn run(args: &Check, output: &mut Output) -> Result<Outcome> {
     let mut all = Vec::new();
     for path in &args.files {
         let file = input::name(path);
-        let findings = match input::read(path) {
+        let findings = match input::read(path, args.memory.max) {
             Ok(source) => {
                 let findings = document::read(&source).findings;
                 if !args.json {

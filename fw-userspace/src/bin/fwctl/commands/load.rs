@@ -11,12 +11,15 @@ use super::Outcome;
 use crate::args::Load;
 use crate::input;
 use crate::output::load::Effect;
+use crate::output::progress::{self, Progress};
 use crate::output::{self, Output, findings};
 
 pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
-    let source = input::read(&args.file)?;
+    let source = input::read(&args.file, args.memory.max)?;
     let file = input::name(&args.file);
+    let progress = Progress::start("reading the rules");
     let reading = document::read(&source);
+    progress.end();
     findings::print(&file, &reading.findings);
     let Some(policy) = reading.policy else {
         findings::print_count(&file, &reading.findings);
@@ -26,8 +29,13 @@ pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outc
         confirm: args.confirm.map(Duration::from_secs),
         require_devices: args.require_devices,
         dry_run: args.dry_run,
+        max_memory: args.memory.max,
+        progress: Some(progress::note),
     };
-    let report = datapath::load(bpffs, &source, &policy, &options)?;
+    let progress = Progress::start("looking at the devices");
+    let report = datapath::load(bpffs, &source, &policy, &options);
+    progress.end();
+    let report = report?;
     if args.json {
         output.json(&report)?;
     } else if args.dry_run {

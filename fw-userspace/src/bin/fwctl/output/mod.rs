@@ -6,6 +6,7 @@
 pub(crate) mod findings;
 pub(crate) mod load;
 pub(crate) mod policy;
+pub(crate) mod progress;
 pub(crate) mod stats;
 pub(crate) mod status;
 mod table;
