@@ -239,11 +239,7 @@ mod tests {
             for key in (0..64).chain([0xfffe, 0xffff]) {
                 let matching = || all.iter().filter(|span| span.from <= key && key <= span.to);
                 let place = matching().map(|span| span.place).min().unwrap_or(Piece::NO_PLACE);
-                assert_eq!(
-                    at(&column, key),
-                    (place, matching().any(|span| span.is_open)),
-                    "{key} of {all:?}"
-                );
+                assert_eq!(at(column, key), (place, matching().any(|span| span.is_open)), "{key} of {all:?}");
             }
         }
     }

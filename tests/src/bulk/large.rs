@@ -51,7 +51,7 @@ fn list(entries: &str) -> String {
 /// A group with many members in twenty subnets' worth of addresses, and a rule that names it.
 pub(super) fn members(count: u32) -> String {
     let member = |number: u32| {
-        let address = Ipv4Addr::from(0x0a00_0000 + (number % 20 << 16) + number / 20 * 3);
+        let address = Ipv4Addr::from(0x0a00_0000 + ((number % 20) << 16) + number / 20 * 3);
         format!(r#""eni-{number}":{{"addresses":["{address}"],"security_groups":["peers"]}}"#)
     };
     format!(
@@ -111,7 +111,7 @@ pub(super) fn blocklists(count: u32, entries: u32) -> String {
     let mut list = |number: u32| {
         let entries = quoted((0..entries).map(|_| {
             let length = [16, 20, 24, 24, 32][random.below(5) as usize];
-            let network = random.below(1 << 24) as u32 * 7 & (u32::MAX << (32 - length));
+            let network = (random.below(1 << 24) as u32 * 7) & (u32::MAX << (32 - length));
             format!("{}/{length}", Ipv4Addr::from(network))
         }));
         format!("\"list-{number}\": {{ \"entries\": [\n{entries}\n] }}")
