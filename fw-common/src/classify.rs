@@ -1,19 +1,20 @@
 //! The searches: address → class, class → row, row and service → rule.
 //!
-//! A tree splits one 16-bit chunk of a key into intervals. Everything else is a chain of such trees, so the cost
-//! is a handful of dependent 64-byte loads, whatever the number of rules.
+//! Every step is one line of 64 bytes, found by the number that the step before ended at. How many there are depends on
+//! how far apart the rules tell addresses and ports, hardly on how many rules there are.
 
-use crate::layout::{LEAF_LINKS, Line, Link, RootLine, RowRef, Rule, chunks};
+use crate::layout::{
+    INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link, RootLine, RowTable, Rule, range, wide,
+};
 use crate::limits::{ADDRESS_CHUNKS, MAX_INNER_LEVELS};
 use crate::packet::{Packet, protocol};
 use crate::{Address, Family, Tables};
 
-/// One generation of tables: its root and where it stands.
+/// One generation of tables.
+#[derive(Clone, Copy)]
 pub struct Generation<'a, T> {
     /// Maps and clock.
-    pub tables: &'a T,
-    /// Absolute line of the root.
-    pub base: u32,
+    pub tables: T,
     /// The root.
     pub root: RootLine<'a>,
 }
@@ -22,92 +23,247 @@ pub struct Generation<'a, T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Class(pub u32);
 
-impl<'a, T: Tables> Generation<'a, T> {
-    /// A line by its number in the generation.
-    #[inline(always)]
-    pub fn line(&self, number: u32) -> Option<&'a Line> {
-        self.tables.line(self.base.wrapping_add(number))
-    }
+/// What a search ends at that leaves the array. No class has this number: every other one has its own line.
+const DAMAGED: Link = Link::value(Link::MAX_PAYLOAD);
 
-    /// The class of an address.
+impl Class {
+    /// The tables are damaged: the search left the array.
+    #[inline(always)]
+    pub fn is_damaged(self) -> bool {
+        self.0 == DAMAGED.payload()
+    }
+}
+
+impl<'a, T: Tables<'a>> Generation<'a, T> {
+    /// The class of an address. For the one that every packet is asked for; for others there is [`search`].
     #[inline(always)]
     pub fn classify(&self, family: Family, address: &Address) -> Class {
-        Class(self.search(self.root.tree(family), family, address))
+        let link = self.root.tree(family);
+        Class(match family {
+            Family::V4 => Searches(self.tables).ipv4(link, address.ipv4()).payload(),
+            Family::V6 => search_ipv6(self.tables, link, address),
+        })
     }
 
-    /// Descends the tree of an address to its value. A function of its own in the bytecode: inlined at each of its
-    /// callers it would triple the program and spill past the 512 bytes of stack.
-    #[inline(never)]
-    pub fn search(&self, tree: Link, family: Family, address: &Address) -> u32 {
-        let mut link = tree;
-        let (first, end) = chunks(family);
-        let mut index = first;
-        for _ in 0..ADDRESS_CHUNKS {
-            if !link.is_tree() || index >= end {
-                break;
-            }
-            link = self.descend(link, address.chunk(index));
-            index = index.wrapping_add(1);
-        }
-        link.payload()
-    }
-
-    /// The row of a class in a row table.
+    /// The row of a class: the number of its line and its first word.
     #[inline(always)]
-    pub fn row(&self, table: u32, class: Class) -> Option<RowRef> {
-        let line = self.line(table.wrapping_add(class.0 >> 4))?;
-        Some(RowRef(line.word(class.0 & 15)))
+    pub fn row(&self, rows: RowTable, class: Class) -> (u32, u32) {
+        let own = class.0.wrapping_sub(rows.first);
+        let row = if own < rows.count {
+            own.wrapping_add(RowTable::FIXED)
+        } else if class.0 < RowTable::SHARED {
+            class.0.wrapping_add(1)
+        } else {
+            0
+        };
+        (rows.line.wrapping_add(row >> 2), (row & 3) << 2)
     }
 
-    /// The first matching rule of a row.
+    /// The link of a row's column. `None` if the tables are damaged.
     #[inline(always)]
-    pub fn rule(&self, row: RowRef, column: u32, key: u16) -> Option<Rule> {
-        let word = self.tables.opaque(row.first_word().wrapping_add(column));
-        let link = Link(self.line(row.line())?.word(word));
-        let link = if link.is_tree() { self.descend(link, key) } else { link };
+    pub fn column(&self, rows: RowTable, class: Class, column: u32) -> Option<Link> {
+        let (line, first) = self.row(rows, class);
+        Some(Link(Searches(self.tables).word(self.tables.line(line)?, first | column)))
+    }
+
+    /// The first matching rule behind a column. `None` if the tables are damaged.
+    #[inline(always)]
+    pub fn rule(&self, link: Link, key: u16) -> Option<Rule> {
+        let link = match link.kind() {
+            Kind::Value => link,
+            Kind::Range => return self.in_range(link, key),
+            Kind::Tree(levels) => Searches(self.tables).descend(link.payload(), levels, key)?,
+            Kind::Table | Kind::Wide => return None,
+        };
         Some(Rule(link.payload()))
     }
 
-    /// One tree, one chunk: the link of the interval that holds `key`; 0 if the tables are damaged.
     #[inline(always)]
-    fn descend(&self, link: Link, key: u16) -> Link {
-        let mut number = link.payload();
-        let mut levels = link.inner_levels();
+    fn in_range(&self, link: Link, key: u16) -> Option<Rule> {
+        let line = self.tables.line(link.payload() >> 2)?;
+        let first = (link.payload() & 3) << 2;
+        let searches = Searches(self.tables);
+        let keys = searches.word(line, first | range::KEYS);
+        let past = self.tables.opaque(u64::from(key.wrapping_sub(keys as u16)));
+        let inside = is_below(past, u64::from(keys >> 16).wrapping_add(1));
+        Some(Rule(searches.word(line, first.wrapping_add(range::OUTSIDE).wrapping_add(inside))))
+    }
+}
+
+/// Follows the searches of an address to their value. A function of its own in the bytecode.
+#[inline(never)]
+pub fn search<'a, T: Tables<'a>>(tables: T, link: Link, family: Family, address: &Address) -> u32 {
+    match family {
+        Family::V4 => Searches(tables).ipv4(link, address.ipv4()).payload(),
+        Family::V6 => search_ipv6(tables, link, address),
+    }
+}
+
+/// A function of its own in the bytecode: inlined at each of its callers it would double the program.
+#[inline(never)]
+fn search_ipv6<'a, T: Tables<'a>>(tables: T, link: Link, address: &Address) -> u32 {
+    let searches = Searches(tables);
+    let link = searches.half(link, address.high);
+    searches.half(link.crossed(), address.low).payload()
+}
+
+/// The steps that searches are made of.
+#[derive(Clone, Copy)]
+struct Searches<T>(T);
+
+impl<'a, T: Tables<'a>> Searches<T> {
+    #[inline(always)]
+    fn ipv4(self, link: Link, address: u32) -> Link {
+        let link = match link.kind() {
+            Kind::Value | Kind::Range => return link,
+            Kind::Wide => return self.wide_ipv4(link, address).unwrap_or(DAMAGED),
+            Kind::Table => self.entry(link, (address >> 16) as u16),
+            Kind::Tree(levels) => self.descend(link.payload(), levels, (address >> 16) as u16),
+        };
+        let Some(link) = link else { return DAMAGED };
+        match link.kind() {
+            Kind::Tree(levels) => self.descend(link.payload(), levels, address as u16).unwrap_or(DAMAGED),
+            _ => link,
+        }
+    }
+
+    /// Follows the searches of one half of an IPv6 address.
+    #[inline(always)]
+    fn half(self, mut link: Link, half: u64) -> Link {
+        // What is still to be looked at, the next chunk in front. How much that is the links tell: a count would be known
+        // to the verifier, which would follow every number of chunks apart from the others.
+        let mut left = half;
+        for _ in 0..ADDRESS_CHUNKS / 2 {
+            if link.is_value() || link.is_crossing() {
+                break;
+            }
+            let key = (left >> 48) as u16;
+            let found = match link.kind() {
+                Kind::Tree(levels) => self.descend(link.payload(), levels, key),
+                Kind::Table => self.entry(link, key),
+                Kind::Wide => {
+                    let Some((found, done)) = self.wide_ipv6(link, half) else { return DAMAGED };
+                    left = half.wrapping_shl(done);
+                    link = found;
+                    continue;
+                }
+                Kind::Value | Kind::Range => None,
+            };
+            let Some(found) = found else { return DAMAGED };
+            link = found;
+            left <<= 16;
+        }
+        link
+    }
+
+    /// A word of a line, by a number that is not more than it has.
+    #[inline(always)]
+    fn word(self, line: &Line, index: u32) -> u32 {
+        line.word(self.0.opaque(u64::from(index)) as u32)
+    }
+
+    /// A table: the link of a chunk.
+    #[inline(always)]
+    fn entry(self, link: Link, key: u16) -> Option<Link> {
+        let line = self.0.line(link.payload().wrapping_add(u32::from(key >> 4)))?;
+        Some(Link(line.word(u32::from(key))))
+    }
+
+    /// The link of the interval that holds a whole IPv4 address.
+    #[inline(always)]
+    fn wide_ipv4(self, link: Link, address: u32) -> Option<Link> {
+        let line = self.0.line(link.payload())?;
+        let address = self.0.opaque(u64::from(address));
+        let mut below = 0u32;
+        for index in 0..wide::IPV4_ENDS {
+            below = below.wrapping_add(is_below(u64::from(line.word(index)), address));
+        }
+        Some(Link(self.word(line, below.wrapping_add(wide::IPV4_LINKS))))
+    }
+
+    /// The link of the interval that holds half an IPv6 address, and the bits of it that are done with.
+    #[inline(always)]
+    fn wide_ipv6(self, link: Link, half: u64) -> Option<(Link, u32)> {
+        let line = self.0.line(link.payload())?;
+        let mut below = 0u32;
+        for index in 0..wide::IPV6_ENDS {
+            below = below.wrapping_add(is_below_wide(line.long(index), half));
+        }
+        let link = Link(self.word(line, below.wrapping_add(wide::IPV6_LINKS)));
+        Some((link, line.word(wide::IPV6_DONE)))
+    }
+
+    /// One tree, one chunk: the link of the interval that holds `key`; `None` if the tables are damaged.
+    #[inline(always)]
+    fn descend(self, first: u32, levels: u32, key: u16) -> Option<Link> {
+        let mut number = first;
+        let mut levels = levels;
+        let keys = Keys::new(key);
         for _ in 0..MAX_INNER_LEVELS {
             if levels == 0 {
                 break;
             }
-            let Some(inner) = self.line(number) else { return Link::value(0) };
-            let below = ends_below(inner.long(1), key)
-                .wrapping_add(ends_below(inner.long(2), key))
-                .wrapping_add(ends_below(inner.long(3), key))
-                .wrapping_add(ends_below(inner.long(4), key))
-                .wrapping_add(ends_below(inner.long(5), key))
-                .wrapping_add(ends_below(inner.long(6), key))
-                .wrapping_add(ends_below(inner.long(7), key));
-            number = inner.word(0).wrapping_add(below);
+            let inner = self.0.line(number)?;
+            let mut below = 0u64;
+            for index in 1..=(INNER_CHILDREN / 4) as u32 {
+                below = below.wrapping_add(keys.past(inner.long(index)));
+            }
+            number = inner.word(0).wrapping_add(Keys::count(below));
             levels = levels.wrapping_sub(1);
         }
-        let Some(leaf) = self.line(number) else { return Link::value(0) };
-        let below = ends_below(leaf.long(0), key)
-            .wrapping_add(ends_below(leaf.long(1), key))
-            .wrapping_add(ends_below(leaf.long(2) | 0xffff_ffff_0000_0000, key));
-        Link(leaf.word(LEAF_LINKS.wrapping_add(below)))
+        let leaf = self.0.line(number)?;
+        let mut below = 0u64;
+        for index in 0..(LEAF_INTERVALS / 4) as u32 {
+            below = below.wrapping_add(keys.past(leaf.long(index)));
+        }
+        // The fifth word holds two ends, the sixth is the first link.
+        below = below.wrapping_add(keys.past(u64::from(leaf.word(4)) | 0xffff_ffff_0000_0000));
+        Some(Link(leaf.word(LEAF_LINKS.wrapping_add(Keys::count(below)))))
     }
 }
 
-/// How many of the four 16-bit interval ends in `ends` are below `key`. Two at a time in 32-bit lanes, without a
-/// branch: adding 0xffff - end to the key carries into bit 16 exactly if the key is greater. Unused ends are
-/// 0xffff, which no key is greater than.
+/// 1 if `low < high`, else 0, for numbers of up to 63 bits, one of them opaque. Without a branch, which the CPU would
+/// guess wrong for every other packet; BPF has no instruction for it.
 #[inline(always)]
-fn ends_below(ends: u64, key: u16) -> u32 {
+fn is_below(low: u64, high: u64) -> u32 {
+    (low.wrapping_sub(high) >> 63) as u32
+}
+
+/// The same for 64 bits: the borrow of the subtraction.
+#[inline(always)]
+fn is_below_wide(low: u64, high: u64) -> u32 {
+    let borrow = (!low & high) | ((!low | high) & low.wrapping_sub(high));
+    (borrow >> 63) as u32
+}
+
+/// A 16-bit key, to be compared with four interval ends at a time: two by two in 32-bit lanes, without a branch. Adding
+/// 0xffff - end to the key carries into bit 16 exactly if the key is greater. Unused ends are 0xffff, which no key is
+/// greater than.
+#[derive(Clone, Copy)]
+struct Keys(u64);
+
+impl Keys {
     const LANES: u64 = 0x0000_ffff_0000_ffff;
-    const ONES: u64 = 0x0000_0001_0000_0001;
-    let keys = (key as u64).wrapping_add(0xffff).wrapping_mul(ONES);
-    let even = keys.wrapping_sub(ends & LANES) >> 16;
-    let odd = keys.wrapping_sub((ends >> 16) & LANES) >> 16;
-    let sum = (even & ONES).wrapping_add(odd & ONES);
-    (sum as u32).wrapping_add((sum >> 32) as u32)
+    const CARRIES: u64 = 0x0001_0000_0001_0000;
+
+    #[inline(always)]
+    fn new(key: u16) -> Self {
+        let lane = u64::from(key).wrapping_add(0xffff);
+        Self(lane | (lane << 32))
+    }
+
+    /// Of four ends those that the key is past, as sums to be added up; see [`Self::count`].
+    #[inline(always)]
+    fn past(self, ends: u64) -> u64 {
+        let even = self.0.wrapping_sub(ends & Self::LANES) & Self::CARRIES;
+        let odd = self.0.wrapping_sub((ends >> 16) & Self::LANES) & Self::CARRIES;
+        even.wrapping_add(odd)
+    }
+
+    #[inline(always)]
+    fn count(past: u64) -> u32 {
+        ((past >> 16) as u32 & 0xffff).wrapping_add((past >> 48) as u32)
+    }
 }
 
 /// The column and key by which rules see a packet. `reply` asks for the packet that this one would answer: its
@@ -129,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_below_counts_ends_that_the_key_has_passed() {
+    fn ends_are_counted_that_the_key_has_passed() {
         let ends = [10u16, 20, 0xfffe, 0xffff];
         let mut packed = 0u64;
         for (lane, end) in ends.iter().enumerate() {
@@ -137,7 +293,33 @@ mod tests {
         }
         for key in [0u16, 9, 10, 11, 20, 21, 0xfffd, 0xfffe, 0xffff] {
             let expected = ends.iter().filter(|end| **end < key).count() as u32;
-            assert_eq!(ends_below(packed, key), expected, "key {key}");
+            let keys = Keys::new(key);
+            let past = (0..7).fold(0u64, |sum, _| sum.wrapping_add(keys.past(packed)));
+            assert_eq!(Keys::count(past), expected * 7, "key {key}");
+        }
+    }
+
+    #[test]
+    fn comparisons_without_a_branch_compare() {
+        let edges = [
+            0u64,
+            1,
+            2,
+            0xffff,
+            u64::from(u32::MAX),
+            1 << 62,
+            (1 << 63) - 1,
+            1 << 63,
+            u64::MAX - 1,
+            u64::MAX,
+        ];
+        for low in edges {
+            for high in edges {
+                assert_eq!(is_below_wide(low, high), u32::from(low < high), "{low:#x} < {high:#x}");
+                if low >> 63 == 0 && high >> 63 == 0 {
+                    assert_eq!(is_below(low, high), u32::from(low < high), "{low:#x} < {high:#x}");
+                }
+            }
         }
     }
 }

@@ -3,16 +3,16 @@
 //! Finds the generation in force and the interface, has the frame looked at once, and hands what rules can see to
 //! [`crate::layers`].
 
-use crate::classify::{Class, Generation};
+use crate::classify::Class;
 use crate::conntrack::Connection;
 use crate::exempt::{self, Port};
 use crate::frame::{Frame, Link};
 use crate::layers::{Case, Effect, Judgement, Word};
-use crate::layout::{DEVICES_PER_BUCKET, Interface, InterfaceLines, RootLine};
+use crate::layout::{DEVICES_PER_BUCKET, Interface, InterfaceLine, PolicyLine, RootLine};
 use crate::related::Subject;
 use crate::verdict::{Decision, Reason};
 use crate::wire::{self, LinkHeader, Parsed};
-use crate::{Direction, Tables};
+use crate::{Address, Direction, Tables};
 
 /// Where a frame is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +43,16 @@ pub struct Sighting {
 pub struct Scratch {
     pub(crate) link: Link,
     pub(crate) port: Port,
+    /// Number of the interface's line.
+    pub(crate) interface: u32,
+    /// See [`wire::plain`].
+    pub(crate) is_plain: bool,
+    pub(crate) bytes: u32,
     pub(crate) parsed: Result<Parsed, Reason>,
     pub(crate) room: wire::Room,
     pub(crate) subject: Subject,
     pub(crate) remote: Class,
+    pub(crate) local: Address,
     pub(crate) effect: Effect,
     pub(crate) acl: Word,
     pub(crate) group: Word,
@@ -59,11 +65,15 @@ impl Scratch {
     /// Unused.
     pub const EMPTY: Self = Self {
         link: Link::Bare,
+        interface: 0,
+        is_plain: false,
+        bytes: 0,
         port: Port { direction: Direction::Ingress, faces_instance: false },
         parsed: Ok(Parsed::Ip),
         room: wire::Room::EMPTY,
         subject: Subject::EMPTY,
         remote: Class(0),
+        local: Address { high: 0, low: 0 },
         effect: Effect::Peek,
         acl: Word::of(Reason::NotConfigured),
         group: Word::of(Reason::NotConfigured),
@@ -71,11 +81,23 @@ impl Scratch {
         outcome: Judgement::of(Reason::NotConfigured),
         done: 0,
     };
+
+    /// Bytes of the frame that was judged last, from the link-layer header on. Of a frame in several buffers at XDP,
+    /// whose packet ends in the first: that one's.
+    #[inline(always)]
+    pub fn bytes(&self) -> u32 {
+        self.bytes
+    }
 }
 
 /// Judges a frame.
 #[inline(always)]
-pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch: &mut Scratch) -> Decision {
+pub fn judge<'a, F: Frame, T: Tables<'a>>(
+    frame: &F,
+    tables: T,
+    seen: Sighting,
+    scratch: &mut Scratch,
+) -> Decision {
     let direction = if matches!(seen.hook, Hook::Received) { Direction::Ingress } else { Direction::Egress };
     let unknown = Decision {
         reason: Reason::NotConfigured,
@@ -85,39 +107,61 @@ pub fn judge<F: Frame, T: Tables>(frame: &F, tables: &T, seen: Sighting, scratch
         acl_rule: 0,
         group_rule: 0,
     };
-    let Some(generation) = generation_in_force(tables) else { return unknown };
-    let Some(interface) = interface_of(&generation, seen.ifindex) else { return unknown };
+    let found = generation_in_force(tables).and_then(|root| interface_of(tables, root, seen.ifindex));
+    let Some((root, interface, number)) = found else {
+        scratch.bytes = frame.len();
+        return unknown;
+    };
     let faces_instance = interface.has(Interface::FACES_INSTANCE);
     let direction = if faces_instance { direction.reverse() } else { direction };
-    scratch.link =
-        if interface.has(Interface::BARE) { Link::Bare } else { Link::Ethernet { tags: seen.vlan_tags } };
     scratch.port = Port { direction, faces_instance };
-    scratch.done = look(frame, scratch);
-    match scratch.parsed {
-        Err(reason) => scratch.outcome = Judgement::of(reason),
-        Ok(Parsed::Other) => {
-            let reason = other_ethertype(tables, interface, scratch.room.link);
-            scratch.outcome = Judgement::of(reason);
-        }
-        Ok(Parsed::Ip) => {
-            scratch.subject.key.zone = interface.zone();
-            Case { generation, interface, bytes: frame.len(), work: scratch }.judge();
-        }
+    scratch.interface = number;
+    let is_bare = interface.has(Interface::BARE);
+    scratch.is_plain = !is_bare && wire::plain(frame, &mut scratch.room.packet);
+    tables.reread(scratch);
+    if scratch.is_plain {
+        scratch.bytes = frame.len_from(scratch.room.packet.end);
+        scratch.parsed = match exempt::packet(&scratch.room.packet, scratch.port) {
+            Some(reason) => Err(reason),
+            None => Ok(Parsed::Ip),
+        };
+    } else {
+        scratch.link = if is_bare { Link::Bare } else { Link::Ethernet { tags: seen.vlan_tags } };
+        scratch.done = look(frame, scratch);
     }
+    tables.reread(scratch);
+    let outcome = match scratch.parsed {
+        Err(reason) => Judgement::of(reason),
+        Ok(Parsed::Other) => Judgement::of(other_ethertype(tables, interface, scratch.room.link)),
+        Ok(Parsed::Ip) => judge_packet(tables, root, interface, scratch),
+    };
     Decision {
-        reason: scratch.outcome.reason,
+        reason: outcome.reason,
         direction: scratch.port.direction,
         observed: !interface.has(Interface::ENFORCE),
         zone: interface.zone(),
-        acl_rule: scratch.outcome.acl_rule,
-        group_rule: scratch.outcome.group_rule,
+        acl_rule: outcome.acl_rule,
+        group_rule: outcome.group_rule,
     }
+}
+
+#[inline(always)]
+fn judge_packet<'a, T: Tables<'a>>(
+    tables: T,
+    root: RootLine<'a>,
+    interface: InterfaceLine<'a>,
+    work: &mut Scratch,
+) -> Judgement {
+    let number = InterfaceLine::policy(work.interface, work.room.packet.family, work.port.direction);
+    let Some(line) = tables.line(number) else { return Judgement::of(Reason::TablesDamaged) };
+    Case { tables, root, interface, policy: PolicyLine(line), work }.judge()
 }
 
 /// All that reads the frame: what it is, whether it always passes, which connection it is about. A function of its own
 /// in the bytecode, so that its stack is free again when the rules are asked.
 #[inline(never)]
 fn look<F: Frame>(frame: &F, scratch: &mut Scratch) -> Done {
+    scratch.bytes = frame.len();
     scratch.parsed = wire::parse(frame, scratch.link, &mut scratch.room);
     if scratch.parsed == Ok(Parsed::Ip) {
         match exempt::packet(&scratch.room.packet, scratch.port) {
@@ -133,29 +177,32 @@ fn look<F: Frame>(frame: &F, scratch: &mut Scratch) -> Done {
 /// which the verifier refuses ("cannot return stack pointer to the caller", Linux 6.18).
 pub(crate) type Done = u32;
 
-/// The live generation; past its deadline, unconfirmed, the one before. `None` if nothing is in force.
+/// The root of the live generation; past its deadline, unconfirmed, that of the one before. `None` if nothing is in force.
 #[inline(always)]
-fn generation_in_force<T: Tables>(tables: &T) -> Option<Generation<'_, T>> {
-    let base = tables.live();
-    if base == 0 {
+fn generation_in_force<'a, T: Tables<'a>>(tables: T) -> Option<RootLine<'a>> {
+    let live = tables.live();
+    if live == 0 {
         return None;
     }
-    let root = RootLine(tables.line(base)?);
+    let root = RootLine(tables.line(live)?);
     if root.deadline_ns() == 0 || tables.now_ns() < root.deadline_ns() {
-        return Some(Generation { tables, base, root });
+        return Some(root);
     }
-    let base = root.previous();
-    if base == 0 {
+    let before = root.previous();
+    if before == 0 {
         return None;
     }
-    Some(Generation { tables, base, root: RootLine(tables.line(base)?) })
+    Some(RootLine(tables.line(before)?))
 }
 
-/// The interface that a device carries in this generation.
+/// The interface that a device carries in this generation, and the number of its line.
 #[inline(always)]
-fn interface_of<'a, T: Tables>(generation: &Generation<'a, T>, ifindex: u32) -> Option<InterfaceLines<'a>> {
-    let bucket = generation.root.devices().wrapping_add(ifindex & generation.root.device_mask());
-    let bucket = generation.line(bucket)?;
+fn interface_of<'a, T: Tables<'a>>(
+    tables: T,
+    root: RootLine<'a>,
+    ifindex: u32,
+) -> Option<(RootLine<'a>, InterfaceLine<'a>, u32)> {
+    let bucket = tables.line(root.devices().wrapping_add(ifindex & root.device_mask()))?;
     let mut number = 0;
     for pair in 0..DEVICES_PER_BUCKET {
         let entry = bucket.long(pair);
@@ -167,11 +214,11 @@ fn interface_of<'a, T: Tables>(generation: &Generation<'a, T>, ifindex: u32) -> 
     if number == 0 {
         return None;
     }
-    Some(InterfaceLines { first: generation.line(number)?, second: generation.line(number.wrapping_add(1))? })
+    Some((root, InterfaceLine(tables.line(number)?), number))
 }
 
 #[inline(always)]
-fn other_ethertype<T: Tables>(tables: &T, interface: InterfaceLines<'_>, link: LinkHeader) -> Reason {
+fn other_ethertype<'a, T: Tables<'a>>(tables: T, interface: InterfaceLine<'_>, link: LinkHeader) -> Reason {
     let ethertype = link.ethertype;
     if let Some(reason) = exempt::frame(ethertype, link.link_local) {
         return reason;

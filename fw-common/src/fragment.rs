@@ -3,6 +3,7 @@
 use crate::address::{Address, Family};
 use crate::flow::Direction;
 use crate::limits::FRAGMENT_SECONDS;
+use crate::packet::{Fragment, Packet};
 use crate::verdict::Reason;
 
 /// What the fragments of one datagram have in common at one interface.
@@ -62,7 +63,11 @@ impl Datagram {
 impl FragmentKey {
     /// The key of a fragment.
     #[inline(always)]
-    pub fn of(packet: &crate::packet::Packet, id: u32, zone: u32, direction: Direction) -> Self {
+    pub fn of(packet: &Packet, zone: u32, direction: Direction) -> Self {
+        let id = match packet.fragment {
+            Fragment::First { id } | Fragment::Later { id } => id,
+            Fragment::Whole => 0,
+        };
         Self {
             zone,
             id,

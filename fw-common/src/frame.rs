@@ -20,8 +20,15 @@ pub trait Frame {
     /// `N` bytes at `offset`, in whatever buffer of the packet they lie; `None` past the end.
     fn load<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
+    /// `N` words of 8 bytes from `offset` on, in network order, where they all lie in the first buffer; `None` also
+    /// where they merely do not. For an offset that is known when this is compiled: one check for all of them.
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]>;
+
     /// Bytes of the frame over all its buffers, from the link-layer header on.
     fn len(&self) -> u32;
+
+    /// [`Self::len`] where it is less than `end`; else any number from `end` up to it, whatever is cheap to tell.
+    fn len_from(&self, end: u32) -> u32;
 
     /// Returns `value`. In BPF it goes by way of memory, so that the verifier forgets what it knew of it: where paths
     /// meet that differ in nothing but this value, what follows is then verified once and not once for each path (a

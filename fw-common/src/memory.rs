@@ -8,7 +8,7 @@ use crate::conntrack::{Class, Connection};
 use crate::flow::FlowKey;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::frame::Frame;
-use crate::layout::Line;
+use crate::layout::{Line, head};
 use crate::limits::reserved_connections;
 use crate::tables::{TableFull, Tables};
 
@@ -35,8 +35,20 @@ impl Frame for SliceFrame<'_> {
         self.bytes.get(start..end)?.try_into().ok()
     }
 
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        let mut words = [0; N];
+        for (word, place) in words.iter_mut().zip((offset..).step_by(8)) {
+            *word = u64::from_be_bytes(self.load(place)?);
+        }
+        Some(words)
+    }
+
     fn len(&self) -> u32 {
         self.bytes.len() as u32
+    }
+
+    fn len_from(&self, _end: u32) -> u32 {
+        self.len()
     }
 
     fn forget(&self, value: u32) -> u32 {
@@ -52,7 +64,6 @@ impl Frame for SliceFrame<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTables {
     lines: Vec<Line>,
-    live: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub now_ns: Cell<u64>,
     /// Confirmed connections that fit.
@@ -69,12 +80,10 @@ impl MemoryTables {
         Self { lines: std::vec![Line::default()], max_connections, ..Self::default() }
     }
 
-    /// Appends a generation and makes it the live one; returns its base.
-    pub fn publish(&mut self, generation: &[Line]) -> u32 {
-        let base = self.lines.len() as u32;
-        self.lines.extend_from_slice(generation);
-        self.live = base;
-        base
+    /// Puts an array of lines in force, which its first one names the root of.
+    pub fn publish(&mut self, lines: &[Line]) {
+        self.lines.clear();
+        self.lines.extend_from_slice(lines);
     }
 
     /// Moves the clock.
@@ -101,31 +110,33 @@ impl MemoryTables {
     }
 }
 
-impl Tables for MemoryTables {
-    fn live(&self) -> u32 {
-        self.live
+impl<'a> Tables<'a> for &'a MemoryTables {
+    fn live(self) -> u32 {
+        self.line(0).map_or(0, |line| line.word(head::LIVE))
     }
 
-    fn line(&self, number: u32) -> Option<&Line> {
+    fn line(self, number: u32) -> Option<&'a Line> {
         self.lines.get(number as usize)
     }
 
-    fn opaque(&self, index: u32) -> u32 {
-        index
+    fn opaque(self, value: u64) -> u64 {
+        value
     }
 
-    fn now_ns(&self) -> u64 {
+    fn reread<M>(self, _memory: &mut M) {}
+
+    fn now_ns(self) -> u64 {
         self.now_ns.get()
     }
 
-    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
         if let Some(connection) = self.confirmed.borrow_mut().get_mut(key) {
             return Some(update(connection));
         }
         self.half_open.borrow_mut().get_mut(key).map(update)
     }
 
-    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+    fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         match class {
             Class::HalfOpen => {
                 self.confirmed.borrow_mut().remove(key);
@@ -140,21 +151,21 @@ impl Tables for MemoryTables {
         }
     }
 
-    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
+    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
         // Gone either way: a flow that found no room must not live on as a half-open one.
         let Some(connection) = self.half_open.borrow_mut().remove(key) else { return Ok(()) };
         self.insert_confirmed(*key, connection)
     }
 
-    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+    fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
         self.datagrams.borrow().get(key).copied()
     }
 
-    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram) {
+    fn remember_datagram(self, key: &FragmentKey, datagram: &Datagram) {
         self.datagrams.borrow_mut().insert(*key, *datagram);
     }
 
-    fn note_ethertype(&self, zone: u32, ethertype: u16) {
+    fn note_ethertype(self, zone: u32, ethertype: u16) {
         let mut ethertypes = self.ethertypes.borrow_mut();
         let count = ethertypes.entry((zone, ethertype)).or_default();
         *count = count.wrapping_add(1);

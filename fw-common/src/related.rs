@@ -51,17 +51,17 @@ impl Subject {
     /// Finds it. The last step that reads the frame: what follows is a matter of plain values.
     #[inline(always)]
     pub fn find<F: Frame>(&mut self, frame: &F, packet: &Packet, direction: Direction) {
+        self.own(packet, direction);
+        if !packet.is_icmp() {
+            return;
+        }
         let key = &mut self.key;
-        key.protocol = u32::from(packet.protocol);
-        key.local = *packet.local(direction);
-        key.remote = *packet.remote(direction);
         key.local_port = 0;
         key.remote_port = 0;
-        key.reserved = 0;
         self.kind = if is_error(packet) {
             let found = packet.fragment == Fragment::Whole && quote(frame, packet, direction, key);
             if found { SubjectKind::Quoted } else { SubjectKind::None }
-        } else if packet.is_icmp() {
+        } else {
             key.local_port = packet.identifier;
             match request_of(packet.family, packet.icmp_type()) {
                 Some(request) => {
@@ -70,12 +70,21 @@ impl Subject {
                 }
                 None => SubjectKind::None,
             }
-        } else {
-            (key.local_port, key.remote_port) = match direction {
-                Direction::Ingress => (packet.service, packet.source_port),
-                Direction::Egress => (packet.source_port, packet.service),
-            };
-            SubjectKind::Own
+        };
+    }
+
+    /// The connection that a packet other than ICMP belongs to.
+    #[inline(always)]
+    pub fn own(&mut self, packet: &Packet, direction: Direction) {
+        self.kind = SubjectKind::Own;
+        let key = &mut self.key;
+        key.protocol = u32::from(packet.protocol);
+        key.local = *packet.local(direction);
+        key.remote = *packet.remote(direction);
+        key.reserved = 0;
+        (key.local_port, key.remote_port) = match direction {
+            Direction::Ingress => (packet.service, packet.source_port),
+            Direction::Egress => (packet.source_port, packet.service),
         };
     }
 }

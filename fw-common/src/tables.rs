@@ -9,41 +9,47 @@ use crate::layout::Line;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull;
 
-/// The maps and the clock. Two implementations: the BPF maps (`fw-ebpf`) and [`crate::memory::MemoryTables`].
-pub trait Tables {
-    /// The absolute line of the live generation's root; 0 when nothing was ever loaded.
-    fn live(&self) -> u32;
+/// The maps and the clock: a handle to be copied about. Two implementations: the BPF maps (`fw-ebpf`) and a reference to
+/// [`crate::memory::MemoryTables`].
+pub trait Tables<'a>: Copy {
+    /// The line of the live generation's root; 0 when nothing is in force.
+    fn live(self) -> u32;
 
-    /// One line of the policy array, by absolute number.
-    fn line(&self, number: u32) -> Option<&Line>;
+    /// One line of the policy array.
+    fn line(self, number: u32) -> Option<&'a Line>;
 
-    /// Returns `index`, of which the compiler then knows nothing: it keeps the mask in front of a load, where it would
-    /// else see that the index cannot be too large. A verifier that does not follow `|` does not (Linux 6.1: "R0
-    /// unbounded memory access").
-    fn opaque(&self, index: u32) -> u32;
+    /// Returns `value`, of which the compiler then knows nothing. So it keeps the mask in front of a load, where it would
+    /// else see that the index cannot be too large, which a verifier that does not follow `|` does not see (Linux 6.1:
+    /// "R0 unbounded memory access"). And it leaves arithmetic alone that it would else turn into branches.
+    fn opaque(self, value: u64) -> u64;
+
+    /// Makes the compiler read `memory` again from here on: nothing that it knew of it, a constant on one path or a
+    /// register's content, is still known. So where paths meet the verifier has one state to go on with and not as many
+    /// as there were paths.
+    fn reread<M>(self, memory: &mut M);
 
     /// `CLOCK_MONOTONIC`, nanoseconds; may be as coarse as a scheduler tick.
-    fn now_ns(&self) -> u64;
+    fn now_ns(self) -> u64;
 
     /// Runs `update` on the entry of `key`, confirmed or half-open, in place.
     ///
     /// Two CPUs may run it on one entry at a time: the worst outcome is one lost update of a timestamp or a
     /// counter, or a TCP state one packet late, never another verdict than one of the two orders would give.
-    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R>;
+    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R>;
 
     /// Remembers a flow. Half-open ones recycle the oldest of their kind, never a confirmed one; confirmed ones
     /// may find the table full.
-    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull>;
+    fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull>;
 
     /// Makes the half-open entry of `key` a confirmed one. `Ok` also if it has gone meanwhile.
-    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull>;
+    fn confirm(self, key: &FlowKey) -> Result<(), TableFull>;
 
     /// What was remembered of a fragmented datagram.
-    fn datagram(&self, key: &FragmentKey) -> Option<Datagram>;
+    fn datagram(self, key: &FragmentKey) -> Option<Datagram>;
 
     /// Remembers the verdict on a first fragment.
-    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram);
+    fn remember_datagram(self, key: &FragmentKey, datagram: &Datagram);
 
     /// Remembers that a frame of this ethertype was dropped at this interface.
-    fn note_ethertype(&self, zone: u32, ethertype: u16);
+    fn note_ethertype(self, zone: u32, ethertype: u16);
 }

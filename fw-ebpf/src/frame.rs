@@ -17,15 +17,12 @@ const MAX_DIRECT_OFFSET: u32 = 0x7fff;
 pub(crate) struct XdpFrame<'a> {
     ctx: &'a XdpContext,
     memory: *mut u32,
-    len: u32,
 }
 
 impl<'a> XdpFrame<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext, memory: &'a mut u32) -> Self {
-        // SAFETY: the context is the one this program was called with.
-        let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
-        Self { ctx, memory, len: len as u32 }
+        Self { ctx, memory }
     }
 }
 
@@ -37,12 +34,25 @@ impl Frame for XdpFrame<'_> {
         if let Some(bytes) = direct::<N>(xdp_bounds(self.ctx.ctx), offset) {
             return Some(bytes);
         }
-        by_helper(self.len, offset, |offset, len| xdp_load(self.ctx.ctx, offset, len))
+        by_helper(self.len(), offset, |offset, len| xdp_load(self.ctx.ctx, offset, len))
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        words(xdp_bounds(self.ctx.ctx), offset)
     }
 
     #[inline(always)]
     fn len(&self) -> u32 {
-        self.len
+        xdp_len(self.ctx.ctx)
+    }
+
+    /// Of the first buffer if the packet ends in it: asking for all of them is a call.
+    #[inline(always)]
+    fn len_from(&self, end: u32) -> u32 {
+        let (data, data_end) = xdp_bounds(self.ctx.ctx);
+        let first = opaque(data_end).wrapping_sub(opaque(data)) as u32;
+        if end <= first { first } else { self.len() }
     }
 
     #[inline(always)]
@@ -94,8 +104,18 @@ impl Frame for SkbFrame<'_> {
     }
 
     #[inline(always)]
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        words(skb_bounds(self.ctx.skb.skb), offset)
+    }
+
+    #[inline(always)]
     fn len(&self) -> u32 {
         self.ctx.len()
+    }
+
+    #[inline(always)]
+    fn len_from(&self, _end: u32) -> u32 {
+        self.len()
     }
 
     #[inline(always)]
@@ -120,6 +140,15 @@ pub(crate) fn opaque(mut value: usize) -> usize {
     // ("Invalid line_info", Linux 6.18).
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
+}
+
+/// The same memory, which LLVM must take for written anew.
+#[inline(always)]
+pub(crate) fn reread<M>(memory: &mut M) {
+    // SAFETY: nothing is written. Not an empty template, as above.
+    unsafe {
+        core::arch::asm!("{0} = {0}", in(reg) core::ptr::from_mut(memory), options(nostack, preserves_flags))
+    };
 }
 
 #[inline(always)]
@@ -162,6 +191,40 @@ fn direct<const N: usize>((data, data_end): (usize, usize), offset: u32) -> Opti
     }
     // SAFETY: the N bytes at `at` lie between data and data_end; byte arrays have no alignment.
     Some(unsafe { *(at as *const [u8; N]) })
+}
+
+/// Reads words from the linear part, all of them or none.
+#[inline(always)]
+fn words<const N: usize>((data, data_end): (usize, usize), offset: u32) -> Option<[u64; N]> {
+    let at = data + offset as usize;
+    if opaque(at + 8 * N) > data_end {
+        return None;
+    }
+    let mut words = [0; N];
+    for (word, place) in words.iter_mut().zip((at..).step_by(8)) {
+        *word = word_at(place);
+    }
+    Some(words)
+}
+
+/// A word in network order. In assembly: of a load that may not be aligned LLVM makes one for each byte, while every
+/// architecture with a JIT takes it as it is (the verifier allows it where the kernel has
+/// `HAVE_EFFICIENT_UNALIGNED_ACCESS`).
+#[inline(always)]
+fn word_at(place: usize) -> u64 {
+    let word: u64;
+    // SAFETY: the caller has compared the end of the word with the end of the packet.
+    unsafe {
+        core::arch::asm!("{word} = *(u64 *)({place} + 0)", word = out(reg) word, place = in(reg) place, options(readonly, nostack, preserves_flags));
+    }
+    u64::from_be(word)
+}
+
+/// Bytes in all buffers of a frame.
+#[inline(never)]
+fn xdp_len(ctx: *mut xdp_md) -> u32 {
+    // SAFETY: the context is the one this program was called with.
+    unsafe { bpf_xdp_get_buff_len(ctx) as u32 }
 }
 
 /// Reads what is not in the linear part, in pieces that fit a register: a buffer per read would fill the stack.

@@ -14,15 +14,12 @@ use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
 use fw_common::{FlowKey, Scratch, Tables};
 
-use crate::frame::opaque;
+use crate::frame::{opaque, reread};
 
-/// Absolute line of the live generation's root. The one word that publishes a rule set.
+/// All generations, in lines, as one value: a line is then reached by an addition and not by a look-up, whose index
+/// goes through the stack. The loader makes the value as large as it has to be. Only user space writes.
 #[map]
-static LIVE: Array<u32> = Array::with_max_entries(1, 0);
-
-/// All generations, in lines. Only user space writes, and only lines that no reader can reach.
-#[map]
-static POLICY: Array<Line> = Array::with_max_entries(64, BPF_F_MMAPABLE);
+static POLICY: Array<Line> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Connections with proof of return. A plain hash: nothing is ever evicted from it.
 #[map]
@@ -86,33 +83,65 @@ static EXPIRY_MASK: u32 = 2047;
 #[unsafe(no_mangle)]
 static MAX_CONNECTIONS: u32 = 1024;
 
+/// Where the last line of POLICY begins, in bytes; set by the loader.
+#[unsafe(no_mangle)]
+static POLICY_LAST: u64 = 0;
+
+const LINE_SHIFT: u32 = size_of::<Line>().trailing_zeros();
+
 /// The maps as [`Tables`].
-pub(crate) struct Maps;
+#[derive(Clone, Copy)]
+pub(crate) struct Maps {
+    policy: *const Line,
+}
 
-impl Tables for Maps {
+impl Maps {
+    /// `None` never: the array has its one element.
     #[inline(always)]
-    fn live(&self) -> u32 {
-        LIVE.get(0).copied().unwrap_or(0)
+    pub(crate) fn new() -> Option<Self> {
+        POLICY.get_ptr(0).map(|policy| Self { policy })
+    }
+}
+
+impl<'a> Tables<'a> for Maps {
+    #[inline(always)]
+    fn live(self) -> u32 {
+        // SAFETY: the first word of the array; volatile, since the loader writes it while programs run.
+        unsafe { core::ptr::read_volatile(self.policy.cast()) }
     }
 
     #[inline(always)]
-    fn line(&self, number: u32) -> Option<&Line> {
-        POLICY.get(number)
+    fn line(self, number: u32) -> Option<&'a Line> {
+        // SAFETY: reads a word that the loader set before the program was loaded.
+        let last = unsafe { core::ptr::read_volatile(&raw const POLICY_LAST) };
+        // Compared as the whole register that is then added, and added after that: the verifier bounds no other.
+        let offset = opaque((number as usize) << LINE_SHIFT);
+        if offset > last as usize {
+            return None;
+        }
+        // SAFETY: a whole line of the array, which lives as long as the program. Lines that a hook can reach are not
+        // written.
+        Some(unsafe { &*self.policy.byte_add(opaque(offset)) })
     }
 
     #[inline(always)]
-    fn opaque(&self, index: u32) -> u32 {
-        opaque(index as usize) as u32
+    fn opaque(self, value: u64) -> u64 {
+        opaque(value as usize) as u64
     }
 
     #[inline(always)]
-    fn now_ns(&self) -> u64 {
+    fn reread<M>(self, memory: &mut M) {
+        reread(memory);
+    }
+
+    #[inline(always)]
+    fn now_ns(self) -> u64 {
         // SAFETY: takes nothing, returns an integer.
         unsafe { bpf_ktime_get_coarse_ns() }
     }
 
     #[inline(always)]
-    fn connection<R>(&self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
+    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
         let entry = CONNECTIONS.get_ptr_mut(key).or_else(|| HALF_OPEN.get_ptr_mut(key))?;
         // SAFETY: the kernel keeps the element's memory valid until this program returns. It may be recycled for
         // another flow meanwhile, and another CPU may write it: see `Tables::connection` for what that can do.
@@ -120,7 +149,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn insert(&self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+    fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         match class {
             Class::HalfOpen => {
                 // What is over must not answer for its successor; most flows have no predecessor.
@@ -139,7 +168,7 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn confirm(&self, key: &FlowKey) -> Result<(), TableFull> {
+    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
         let Some(entry) = HALF_OPEN.get_ptr(key) else { return Ok(()) };
         // SAFETY: as in `connection`; the kernel copies the value before this program returns.
         let confirmed = insert_confirmed(key, unsafe { &*entry });
@@ -149,19 +178,19 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn datagram(&self, key: &FragmentKey) -> Option<Datagram> {
+    fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
         // SAFETY: copied at once; a recycled element is caught by its generation and age, at worst it lends the
         // verdict of a datagram judged in the same instant.
         unsafe { DATAGRAMS.get(key) }.copied()
     }
 
     #[inline(always)]
-    fn remember_datagram(&self, key: &FragmentKey, datagram: &Datagram) {
+    fn remember_datagram(self, key: &FragmentKey, datagram: &Datagram) {
         let _ = DATAGRAMS.insert(key, datagram, 0);
     }
 
     #[inline(always)]
-    fn note_ethertype(&self, zone: u32, ethertype: u16) {
+    fn note_ethertype(self, zone: u32, ethertype: u16) {
         let key = (zone << 16) | u32::from(ethertype);
         match ETHERTYPES.get_ptr_mut(&key) {
             // SAFETY: as in `connection`; a lost increment is a frame less in a list for people.

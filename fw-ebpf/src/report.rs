@@ -8,9 +8,11 @@ use crate::maps::{COUNTERS, Maps, RULES};
 /// Judges a frame and counts it: by interface, direction and reason, and by each rule that spoke.
 #[inline(always)]
 pub(crate) fn judge<F: Frame>(frame: &F, seen: Sighting, scratch: &mut Scratch) -> Verdict {
-    let decision = decide(frame, &Maps, seen, scratch);
+    // Cannot fail: the map has one element. Dropped all the same if it did.
+    let Some(maps) = Maps::new() else { return Verdict::Drop };
+    let decision = decide(frame, maps, seen, scratch);
     let packets = u64::from(frame.segments());
-    let bytes = u64::from(frame.len());
+    let bytes = u64::from(scratch.bytes());
     add(COUNTERS.get_ptr_mut(decision.counter_index()), packets, bytes);
     if decision.acl_rule != 0 {
         add(RULES.get_ptr_mut(decision.acl_rule), packets, bytes);

@@ -36,7 +36,7 @@ impl Simulation {
         let bindings = pretend_bindings(&policy);
         let compiled = compile(&policy, &bindings, Numbering::default(), 1)?;
         let mut tables = MemoryTables::new(policy.settings.conntrack_max as usize);
-        tables.publish(&compiled.lines);
+        tables.publish(&compiled.patch.image());
         Ok(Self { policy, tables, compiled, bindings, generation: 1 })
     }
 
@@ -58,7 +58,7 @@ impl Simulation {
         let generation = self.generation.wrapping_add(1);
         let compiled = compile(&policy, &bindings, self.compiled.numbering.clone(), generation)?;
         self.tables.max_connections = policy.settings.conntrack_max as usize;
-        self.tables.publish(&compiled.lines);
+        self.tables.publish(&compiled.patch.image());
         *self = Self { policy, tables: std::mem::take(&mut self.tables), compiled, bindings, generation };
         Ok(())
     }

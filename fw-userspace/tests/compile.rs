@@ -75,8 +75,8 @@ fn counters_and_zones_stay_over_loads() {
 #[test]
 fn the_same_input_gives_the_same_lines() {
     let policy = host(&[tcp(1, 9, "10.0.0.0/8"), tcp(5, 20, "10.1.0.0/16")].join(","), ALL_OUT);
-    let lines = compiled(&policy, Numbering::default()).lines;
-    assert!((0..20).all(|_| compiled(&policy, Numbering::default()).lines == lines));
+    let lines = compiled(&policy, Numbering::default()).patch.lines;
+    assert!((0..20).all(|_| compiled(&policy, Numbering::default()).patch.lines == lines));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_long_prefix_list_is_one_class_and_compiles_at_once() {
     ));
     let start = Instant::now();
     let compiled = compiled(&policy, Numbering::default());
-    println!("{count} CIDRs: {:?}, {} lines", start.elapsed(), compiled.lines.len());
+    println!("{count} CIDRs: {:?}, {} lines", start.elapsed(), compiled.patch.lines.len());
     // Nothing, everything (outbound), and what is also in the list; no IPv6 address is in the list.
     assert_eq!(compiled.classes, [3, 2]);
     assert!(start.elapsed() < Duration::from_secs(20));
@@ -129,7 +129,7 @@ fn many_rules_with_a_cidr_each_compile_at_once() {
     let policy = host(&rules.join(","), ALL_OUT);
     let start = Instant::now();
     let compiled = compiled(&policy, Numbering::default());
-    println!("{count} rules: {:?}, {} lines", start.elapsed(), compiled.lines.len());
+    println!("{count} rules: {:?}, {} lines", start.elapsed(), compiled.patch.lines.len());
     assert_eq!(compiled.rules.len(), count as usize + 1);
     assert!(start.elapsed() < Duration::from_secs(20));
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
@@ -16,14 +16,16 @@ use fw_common::layout::Line;
 use fw_common::related::Subject;
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
-use fw_userspace::datapath::OBJECT;
+use fw_userspace::compile::Patch;
+use fw_userspace::datapath::{PolicyArray, with_policy_bytes};
 
 use crate::age::{Age, now_ns};
 
 /// The interface index that test runs see.
 pub const IFINDEX: u32 = 1;
 
-const POLICY_LINES: u32 = 1 << 16;
+/// 16 MiB.
+const POLICY_LINES: u32 = 1 << 18;
 const ZONES: u32 = 64;
 const RULE_SLOTS: u32 = 4096;
 
@@ -70,8 +72,7 @@ pub fn takes(frame: &[u8], hook: Hook, received: Received) -> bool {
 /// The loaded object.
 pub struct Kernel {
     object: Ebpf,
-    next_line: u32,
-    live: u32,
+    policy: PolicyArray,
     cpus: usize,
     rule_slots: u32,
     /// What the counters of a zone and of the rules were after the last frame, if nothing ran since.
@@ -82,11 +83,13 @@ pub struct Kernel {
 impl Kernel {
     /// Loads it, without rules.
     pub fn load() -> Result<Self> {
+        let line_bytes = size_of::<Line>() as u32;
+        let last = u64::from((POLICY_LINES - 1) * line_bytes);
         let mut object = EbpfLoader::new()
-            .map_max_entries("POLICY", POLICY_LINES)
+            .override_global("POLICY_LAST", &last, true)
             .map_max_entries("COUNTERS", ZONES * REASON_SLOTS_PER_ZONE)
             .map_max_entries("RULES", RULE_SLOTS)
-            .load(OBJECT)?;
+            .load(&with_policy_bytes(POLICY_LINES * line_bytes))?;
         for (name, program) in object.programs_mut() {
             match program {
                 Program::Xdp(program) => program.load(),
@@ -96,7 +99,11 @@ impl Kernel {
             .with_context(|| format!("loading {name}"))?;
         }
         let cpus = nr_cpus().map_err(|(what, error)| anyhow!("{what}: {error}"))?;
-        Ok(Self { object, next_line: 1, live: 0, cpus, rule_slots: 256, counted: None, age: Age::default() })
+        let policy = match map(&mut object, "POLICY")? {
+            aya::maps::Map::Array(policy) => PolicyArray::of(policy)?,
+            _ => bail!("POLICY is no array"),
+        };
+        Ok(Self { object, policy, cpus, rule_slots: 256, counted: None, age: Age::default() })
     }
 
     /// Forgets all connections and fragments.
@@ -127,22 +134,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// Writes a generation and makes it the live one. Starts again from the front when the array is full: nothing
-    /// runs meanwhile.
-    pub fn publish(&mut self, lines: &[Line]) -> Result<()> {
-        let count = u32::try_from(lines.len())?;
-        if self.next_line + count > POLICY_LINES {
-            self.next_line = 1;
-        }
-        let base = self.next_line;
-        let mut policy: Array<&mut MapData, Line> = self.map("POLICY")?.try_into()?;
-        for (line, number) in lines.iter().zip(base..) {
-            policy.set(number, line, 0)?;
-        }
-        let mut live: Array<&mut MapData, u32> = self.map("LIVE")?.try_into()?;
-        live.set(0, base, 0)?;
-        self.next_line = base + count;
-        self.live = base;
+    /// Writes a generation over whatever was there and makes it the live one: nothing runs meanwhile.
+    pub fn publish(&mut self, patch: &Patch) -> Result<()> {
+        ensure!(
+            patch.end <= POLICY_LINES,
+            "the rules take {} lines, there are {POLICY_LINES} here",
+            patch.end
+        );
+        self.policy.write(&patch.lines);
+        self.policy.publish(patch.root);
         Ok(())
     }
 
@@ -154,14 +154,9 @@ impl Kernel {
         }
     }
 
-    /// Writes lines of the live generation anew, by their numbers in it.
-    pub fn rewrite<'l>(&mut self, lines: impl IntoIterator<Item = (u32, &'l Line)>) -> Result<()> {
-        let live = self.live;
-        let mut policy: Array<&mut MapData, Line> = self.map("POLICY")?.try_into()?;
-        for (number, line) in lines {
-            policy.set(live + number, line, 0)?;
-        }
-        Ok(())
+    /// Writes lines of the live generation anew.
+    pub fn rewrite(&mut self, lines: &[(u32, Line)]) {
+        self.policy.write(lines);
     }
 
     /// Sends one frame through the program of a hook.

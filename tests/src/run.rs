@@ -94,7 +94,9 @@ fn name_of(rule: &RuleInfo) -> String {
     format!("{} {}", rule.id, rule.rule)
 }
 
-fn hook_of(policy: &Policy, step: &PacketStep) -> Hook {
+/// The hook that a packet of a case comes to.
+#[must_use]
+pub fn hook_of(policy: &Policy, step: &PacketStep) -> Hook {
     let interface = policy.interfaces.get(&step.at).and_then(|interface| interface.attachment.as_ref());
     let leg = policy.subnets.get(&step.at).and_then(|subnet| subnet.leg.as_ref());
     let faces = interface.or(leg).map_or(Faces::Network, |attachment| attachment.faces);

@@ -3,10 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use fw_common::layout::Root;
 use fw_tests::bulk::{self, Bulk, Fate};
 use fw_tests::fwctl::{Fwctl, Output, RULES};
 use fw_tests::netns::{BpffsDir, Rig};
-use fw_userspace::compile::{Bounds, CompileError, Numbering, compile, compile_within, pretend_bindings};
+use fw_userspace::compile::{
+    Bounds, CompileError, Held, Numbering, compile, compile_beside, pretend_bindings,
+};
 use fw_userspace::document;
 use fw_userspace::model::Policy;
 
@@ -62,11 +65,18 @@ fn each_table_is_measured() {
     let within = |name: &str, kibibytes: u64| {
         let policy = policy(name);
         let bounds = Bounds { max_memory: kibibytes << 10 };
-        compile_within(&policy, &pretend_bindings(&policy), Numbering::default(), 1, &bounds)
+        compile_beside(
+            &Held::nothing(),
+            &policy,
+            &pretend_bindings(&policy),
+            Numbering::default(),
+            Root::default(),
+            &bounds,
+        )
     };
     for (name, too_little, enough, what) in [
-        ("groups", 32 << 10, 64 << 10, "the 600 lists of rules"),
-        ("rules-1k", 4, 1 << 10, "the 2 lists of rules"),
+        ("groups", 32 << 10, 128 << 10, "the ingress rules of the groups"),
+        ("rules-1k", 4, 1 << 10, "the IPv4 addresses of all CIDRs"),
         ("staircase", 4 << 10, 32 << 10, "the ingress rules of the groups g"),
         ("members-100k", 32, 128, "the IPv4 addresses of all CIDRs"),
     ] {

@@ -53,7 +53,7 @@ impl Table {
         }
         let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
         let mut kernel = Kernel::load()?;
-        kernel.publish(&compiled.lines)?;
+        kernel.publish(&compiled.patch)?;
         Ok(Self { kernel, zone: compiled.zones[0].0 })
     }
 

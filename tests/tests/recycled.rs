@@ -21,7 +21,7 @@ fn a_connection_that_is_opened_again_and_again_takes_one_place() {
     bindings.iter_mut().for_each(|binding| binding.ifindex = IFINDEX);
     let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1).unwrap();
     let mut kernel = Kernel::load().unwrap();
-    kernel.publish(&compiled.lines).unwrap();
+    kernel.publish(&compiled.patch).unwrap();
     let zone = compiled.zones[0].0;
 
     let frame = |text: &str| packet::parse(text).unwrap();

@@ -9,7 +9,7 @@ use crate::{lint, test, verify};
 pub(crate) fn run() -> Result<()> {
     timed("lint", lint::run)?;
     timed("test", || test::run(&test::Options::default()))?;
-    timed("verify", verify::run)
+    timed("verify", || verify::run(&verify::Options::default()))
 }
 
 fn timed(step: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {

@@ -64,6 +64,17 @@ Examples:
   cargo xtask soak --minutes 30
   cargo xtask soak --seed 4711    begin with the seed that a failure named";
 
+const BENCH_HELP: &str = "\
+Examples:
+  cargo xtask bench                  everything, about 20 minutes
+  cargo xtask bench --quick          a look at everything
+  cargo xtask bench rules reload     these parts; --list prints all";
+
+const VERIFY_HELP: &str = "\
+Examples:
+  cargo xtask verify
+  cargo xtask verify --record    after a change that is worth what it costs, or that made something cheaper";
+
 const KERNELS_HELP: &str = "\
 Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
 
@@ -103,10 +114,12 @@ enum Verb {
     Soak(soak::Options),
     /// Show with real packets what groups and network ACLs do (needs root)
     Demo,
-    /// Load every program, print what the kernel's verifier spent on it, check the ceiling (needs root)
-    Verify,
-    /// Measure packet rates and throughput against no program at all (needs root)
-    Bench,
+    /// Count what the programs hold and what the verifier spent, against recorded ceilings (needs root)
+    #[command(after_help = VERIFY_HELP)]
+    Verify(verify::Options),
+    /// Measure against an empty program, xdp-filter and nftables; tables, JSON and plots in target/bench (needs root)
+    #[command(after_help = BENCH_HELP)]
+    Bench(bench::Options),
     /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
     #[command(after_help = KERNELS_HELP)]
     Kernels(kernels::Options),
@@ -131,8 +144,8 @@ fn main() -> ExitCode {
         Verb::Cases(options) => cases::run(&options),
         Verb::Soak(options) => soak::run(&options),
         Verb::Demo => demo::run(),
-        Verb::Verify => verify::run(),
-        Verb::Bench => bench::run(),
+        Verb::Verify(options) => verify::run(&options),
+        Verb::Bench(options) => bench::run(&options),
         Verb::Kernels(options) => kernels::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Mutants(options) => mutants::run(&options),

@@ -6,7 +6,7 @@
 mod tcp;
 
 use crate::flow::Direction;
-use crate::layout::InterfaceLines;
+use crate::layout::InterfaceLine;
 use crate::packet::{Packet, protocol, tcp_flags};
 
 /// A tracked connection, as it lies in the maps.
@@ -198,7 +198,7 @@ impl Connection {
 
     /// Applies a connection's first packet.
     #[inline(always)]
-    pub fn open(&mut self, packet: &Packet, bytes: u64, direction: Direction, timers: InterfaceLines<'_>) {
+    pub fn open(&mut self, packet: &Packet, bytes: u64, direction: Direction, timers: InterfaceLine<'_>) {
         self.packets = 1;
         self.bytes = bytes;
         self.opened_by = direction.code();
@@ -212,7 +212,7 @@ impl Connection {
 
     /// A connection that is older than its entry: established, whoever opened it.
     #[inline(always)]
-    pub fn adopt(&mut self, packet: &Packet, opened_by: Direction, timers: InterfaceLines<'_>) {
+    pub fn adopt(&mut self, packet: &Packet, opened_by: Direction, timers: InterfaceLine<'_>) {
         self.opened_by = opened_by.code();
         self.set_state(State::Established, packet, timers);
     }
@@ -232,7 +232,7 @@ impl Connection {
         bytes: u64,
         direction: Direction,
         now_ns: u64,
-        timers: InterfaceLines<'_>,
+        timers: InterfaceLine<'_>,
         change: bool,
     ) -> Step {
         if self.is_expired(now_ns) {
@@ -293,7 +293,7 @@ impl Connection {
     }
 
     #[inline(always)]
-    fn set_state(&mut self, state: State, packet: &Packet, timers: InterfaceLines<'_>) {
+    fn set_state(&mut self, state: State, packet: &Packet, timers: InterfaceLine<'_>) {
         self.state = state as u8;
         self.timeout_s = match state {
             State::SynSent => timeout::SYN,

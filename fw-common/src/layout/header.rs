@@ -1,19 +1,27 @@
-//! The two headers of a generation: its root, and one per filtered device.
+//! The headers: line 0 of the array, and the root of a generation.
 
 use super::{Line, Link};
-use crate::Family;
-use crate::flow::Direction;
+use crate::address::Family;
+
+/// Words of line 0, the only line that is written while hooks read it.
+pub mod head {
+    /// The root of the generation in force; 0 when there is none. The one word that publishes a rule set.
+    pub const LIVE: u32 = 0;
+    /// Whether every hook has been seen to leave what was in force before: 0 between a change of [`LIVE`] and that
+    /// moment. For the loader.
+    pub const SETTLED: u32 = 1;
+}
 
 /// The header of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Root {
     /// Counts loads.
     pub generation: u32,
-    /// Lines of this generation, the root included.
+    /// Lines that it leads to, itself included; some of them may be other generations' as well.
     pub lines: u32,
     /// When this generation stops being the one in force, `CLOCK_MONOTONIC`; 0 for never.
     pub deadline_ns: u64,
-    /// Absolute line of the generation before, to fall back to or roll back to; 0 for none.
+    /// Root of the generation before, to fall back to or roll back to; 0 for none.
     pub previous: u32,
     /// Line of the device table.
     pub devices: u32,
@@ -21,19 +29,22 @@ pub struct Root {
     pub device_mask: u32,
     /// Mid-stream TCP opens flows that the rules allow.
     pub pickup: bool,
-    /// Tree over the last two chunks of an IPv4 address.
+    /// Search by IPv4 address, a [`Link`].
     pub ipv4: u32,
-    /// Tree over the chunks of an IPv6 address.
+    /// Search by IPv6 address, a [`Link`].
     pub ipv6: u32,
 }
 
 impl Root {
+    /// The u64 of its line that holds the deadline, which `confirm` clears in place.
+    pub const DEADLINE: u32 = 1;
+
     /// As the first line of the generation.
     pub fn to_line(self) -> Line {
         let mut line = Line::default();
         line.set_word(0, self.generation);
         line.set_word(1, self.lines);
-        line.0[1] = self.deadline_ns;
+        line.set_long(Self::DEADLINE, self.deadline_ns);
         line.set_word(4, self.previous);
         line.set_word(5, u32::from(self.pickup));
         line.set_word(6, self.devices);
@@ -74,7 +85,7 @@ impl RootLine<'_> {
     /// See [`Root::deadline_ns`].
     #[inline(always)]
     pub fn deadline_ns(&self) -> u64 {
-        self.0.long(1)
+        self.0.long(Root::DEADLINE)
     }
 
     /// See [`Root::previous`].
@@ -108,151 +119,16 @@ impl RootLine<'_> {
     }
 }
 
-/// Pairs of (interface index, interface line) in one bucket of the device table.
-pub const DEVICES_PER_BUCKET: u32 = 8;
-
-/// One filtered device: two lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Interface {
-    /// Stable number of the interface (by its name in the rules); part of every connection's key.
-    pub zone: u32,
-    /// [`Interface`]'s flag bits.
-    pub flags: u32,
-    /// Until when mid-stream TCP is adopted, `CLOCK_MONOTONIC`.
-    pub adopt_until_ns: u64,
-    /// Idle seconds.
-    pub tcp_established: u32,
-    /// Idle seconds.
-    pub udp: u32,
-    /// Idle seconds.
-    pub udp_stream: u32,
-    /// Trees that end at 1 for the interface's own addresses: IPv4, IPv6.
-    pub own: [u32; 2],
-    /// Row tables of the exempt services: IPv4, IPv6; 0 for none.
-    pub services: [u32; 2],
-    /// Row tables of the network ACL by family and direction; 0 where none applies.
-    pub acl: [[u32; 2]; 2],
-    /// Row tables of the groups by family and direction; 0 where none applies.
-    pub groups: [[u32; 2]; 2],
-}
-
-impl Interface {
-    /// Drops are enforced; else only counted.
-    pub const ENFORCE: u32 = 1;
-    /// Packets must be to or from the interface's own addresses.
-    pub const SOURCE_DEST_CHECK: u32 = 2;
-    /// What the device receives is the instance's outbound traffic.
-    pub const FACES_INSTANCE: u32 = 4;
-    /// No link-layer header.
-    pub const BARE: u32 = 8;
-    /// Other ethertypes pass.
-    pub const PASS_ETHERTYPES: u32 = 16;
-
-    /// As two lines.
-    pub fn to_lines(self) -> [Line; 2] {
-        let mut first = Line::default();
-        let mut second = Line::default();
-        first.set_word(0, self.zone);
-        first.set_word(1, self.flags);
-        first.0[1] = self.adopt_until_ns;
-        first.set_word(4, self.tcp_established);
-        first.set_word(5, self.udp);
-        first.set_word(6, self.udp_stream);
-        first.set_word(8, self.own[0]);
-        first.set_word(9, self.own[1]);
-        first.set_word(10, self.services[0]);
-        first.set_word(11, self.services[1]);
-        for (family, word) in [(0usize, 0u32), (1, 4)] {
-            let directions = [(0usize, 0u32), (1, 1)];
-            for (direction, step) in directions {
-                let acl = self.acl.get(family).and_then(|by| by.get(direction));
-                let groups = self.groups.get(family).and_then(|by| by.get(direction));
-                second.set_word(word | step, acl.copied().unwrap_or(0));
-                second.set_word(word | 2 | step, groups.copied().unwrap_or(0));
-            }
-        }
-        [first, second]
-    }
-}
-
-/// The two lines of an interface, read field by field.
-#[derive(Clone, Copy)]
-pub struct InterfaceLines<'a> {
-    /// Identity, flags, timers, own addresses.
-    pub first: &'a Line,
-    /// Row tables.
-    pub second: &'a Line,
-}
-
-impl InterfaceLines<'_> {
-    /// See [`Interface::zone`].
-    #[inline(always)]
-    pub fn zone(&self) -> u32 {
-        self.first.word(0)
-    }
-
-    /// Whether a flag of [`Interface`] is set.
-    #[inline(always)]
-    pub fn has(&self, flag: u32) -> bool {
-        self.first.word(1) & flag != 0
-    }
-
-    /// See [`Interface::adopt_until_ns`].
-    #[inline(always)]
-    pub fn adopt_until_ns(&self) -> u64 {
-        self.first.long(1)
-    }
-
-    /// See [`Interface::tcp_established`].
-    #[inline(always)]
-    pub fn tcp_established(&self) -> u32 {
-        self.first.word(4)
-    }
-
-    /// See [`Interface::udp`].
-    #[inline(always)]
-    pub fn udp(&self) -> u32 {
-        self.first.word(5)
-    }
-
-    /// See [`Interface::udp_stream`].
-    #[inline(always)]
-    pub fn udp_stream(&self) -> u32 {
-        self.first.word(6)
-    }
-
-    /// See [`Interface::own`].
-    #[inline(always)]
-    pub fn own(&self, family: Family) -> Link {
-        Link(self.first.word(by_family(family, 8, 9)))
-    }
-
-    /// See [`Interface::services`].
-    #[inline(always)]
-    pub fn services(&self, family: Family) -> u32 {
-        self.first.word(by_family(family, 10, 11))
-    }
-
-    /// See [`Interface::acl`].
-    #[inline(always)]
-    pub fn acl(&self, family: Family, direction: Direction) -> u32 {
-        self.second.word(by_family(family, 0, 4) | direction.code() as u32)
-    }
-
-    /// See [`Interface::groups`].
-    #[inline(always)]
-    pub fn groups(&self, family: Family, direction: Direction) -> u32 {
-        self.second.word(by_family(family, 2, 6) | direction.code() as u32)
-    }
-}
-
 #[inline(always)]
-fn by_family(family: Family, ipv4: u32, ipv6: u32) -> u32 {
+pub(super) fn by_family(family: Family, ipv4: u32, ipv6: u32) -> u32 {
     match family {
         Family::V4 => ipv4,
         Family::V6 => ipv6,
     }
 }
+
+/// Pairs of (interface index, interface line) in one bucket of the device table.
+pub const DEVICES_PER_BUCKET: u32 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -272,35 +148,5 @@ mod tests {
             ipv6: 6,
         };
         assert_eq!(Root::from_line(&root.to_line()), root);
-    }
-
-    #[test]
-    fn an_interface_survives_the_way_through_its_lines() {
-        let interface = Interface {
-            zone: 9,
-            flags: Interface::ENFORCE | Interface::BARE,
-            adopt_until_ns: 1 << 40,
-            tcp_established: 1,
-            udp: 2,
-            udp_stream: 3,
-            own: [4, 5],
-            services: [6, 7],
-            acl: [[8, 9], [10, 11]],
-            groups: [[12, 13], [14, 15]],
-        };
-        let [first, second] = interface.to_lines();
-        let read = InterfaceLines { first: &first, second: &second };
-        assert_eq!(read.zone(), 9);
-        assert!(read.has(Interface::BARE) && !read.has(Interface::FACES_INSTANCE));
-        assert_eq!(read.adopt_until_ns(), 1 << 40);
-        assert_eq!((read.tcp_established(), read.udp(), read.udp_stream()), (1, 2, 3));
-        assert_eq!((read.own(Family::V4), read.own(Family::V6)), (Link(4), Link(5)));
-        assert_eq!((read.services(Family::V4), read.services(Family::V6)), (6, 7));
-        let tables = |family| {
-            [Direction::Ingress, Direction::Egress]
-                .map(|direction| (read.acl(family, direction), read.groups(family, direction)))
-        };
-        assert_eq!(tables(Family::V4), [(8, 12), (9, 13)]);
-        assert_eq!(tables(Family::V6), [(10, 14), (11, 15)]);
     }
 }

@@ -6,10 +6,12 @@
 mod ethernet;
 mod ipv4;
 mod ipv6;
+mod plain;
 mod transport;
 
 pub use ethernet::{LinkHeader, ethertype};
 use ipv4::OptionBytes;
+pub use plain::plain;
 
 use crate::frame::{Frame, Link};
 use crate::packet::Packet;

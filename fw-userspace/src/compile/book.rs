@@ -135,6 +135,11 @@ impl<'a> Book<'a> {
         (self.entries, sets, self.lists, ranges)
     }
 
+    /// The sets of members of the groups that rules refer to.
+    pub(super) fn member_sets(&self) -> HashMap<String, SetId> {
+        self.sources.groups()
+    }
+
     fn add(&mut self, key: Key, list: List) -> ListId {
         let id = self.lists.len();
         self.lists.push(list);

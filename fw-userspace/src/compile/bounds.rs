@@ -12,6 +12,9 @@ use super::{CompileError, RuleInfo};
 /// What the tables of a rule set may take where nobody says otherwise: 256 MiB. A million CIDRs take a tenth of it.
 pub const DEFAULT_MAX_MEMORY: u64 = 256 << 20;
 
+/// Rows that all lists together may have, those that are the same in the end included: some seconds.
+const MAX_ROWS: u64 = 1 << 28;
+
 /// Rules that a message names.
 const NAMED_RULES: usize = 3;
 
@@ -49,19 +52,16 @@ impl<'r> Limits<'r> {
         usize::try_from(self.max / size_of::<Line>() as u64).unwrap_or(usize::MAX)
     }
 
-    /// Each list has an entry for each class, which can be told before anything is built.
+    /// Each list is asked about each class, which can be told before anything is built.
     pub(super) fn check_tables(&self, lists: &[List], classes: &[Classes; 2]) -> Result<(), CompileError> {
         // Lists without entries have the same table.
         let count = lists.iter().filter(|list| !list.entries.is_empty()).count();
         let entries = classes.iter().map(|classes| classes.len() as u64).sum::<u64>();
-        let bytes = count as u64 * entries * size_of::<u32>() as u64;
-        if bytes <= self.max {
+        if count as u64 * entries <= MAX_ROWS {
             return Ok(());
         }
-        Err(CompileError::Blowup {
+        Err(CompileError::TooMuchWork {
             what: format!("the {count} lists of rules of groups and network ACLs"),
-            bytes,
-            max: self.max,
             why: format!(
                 "each list tells {entries} sets of remote addresses apart, which all lists together name; put CIDRs that \
                  the same rules name into one prefix list, or allow more"
@@ -70,10 +70,10 @@ impl<'r> Limits<'r> {
     }
 
     /// The addresses of all CIDRs do not fit.
-    pub(super) fn too_many_addresses(&self, family: &str, heap: &Heap) -> CompileError {
+    pub(super) fn too_many_addresses(&self, family: &str, heap: &Heap<'_>) -> CompileError {
         CompileError::Blowup {
             what: format!("the {family} addresses of all CIDRs"),
-            bytes: u64::from(heap.next_line() + 1) * size_of::<Line>() as u64,
+            bytes: u64::from(heap.taken() + 1) * size_of::<Line>() as u64,
             max: self.max,
             why: "there are more to come; put neighbours into shorter prefixes, remove some, or allow more"
                 .to_owned(),

@@ -7,7 +7,8 @@
 use ipnet::IpNet;
 
 use super::heap::{Full, Heap};
-use super::tree::{Step, push_step, tree};
+use super::members::CompileAnew;
+use super::tree::{self, Step, push_step};
 use super::unions::Unions;
 use fw_common::layout::Link;
 
@@ -61,6 +62,7 @@ impl Range {
 }
 
 /// Classes of one family.
+#[derive(Debug, Clone)]
 pub(super) struct Classes {
     bits: u32,
     steps: Vec<Step>,
@@ -100,9 +102,39 @@ impl Classes {
         &self.classes
     }
 
-    /// The tree that finds the class of an address.
-    pub(super) fn tree(&self, heap: &mut Heap) -> Result<Link, Full> {
-        tree(heap, &self.steps, self.bits)
+    /// From which address on which class.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// An address joins or leaves a set; a class of addresses that lie in exactly its sets must be there.
+    pub(super) fn change(&mut self, address: u128, set: SetId, joins: bool) -> Result<(), CompileAnew> {
+        let place = self.steps.partition_point(|(first, _)| *first <= address) - 1;
+        let before = self.steps[place].1;
+        let mut sets = self.unions.sets(self.classes[before as usize]).ok_or(CompileAnew)?;
+        match (sets.binary_search(&set), joins) {
+            (Ok(_), true) | (Err(_), false) => return Ok(()),
+            (Ok(found), false) => drop(sets.remove(found)),
+            (Err(found), true) => sets.insert(found, set),
+        }
+        let after = self.classes.iter().position(|union| self.unions.is_of(*union, &sets));
+        let after = after.ok_or(CompileAnew)? as u32;
+        let (first, end) = (self.steps[place].0, self.steps.get(place + 1).map(|next| next.0));
+        let mut around: Vec<Step> = Vec::with_capacity(3);
+        if first < address {
+            around.push((first, before));
+        }
+        around.push((address, after));
+        if let Some(next) = address.checked_add(1).filter(|next| end.is_none_or(|end| *next < end)) {
+            around.push((next, before));
+        }
+        self.steps.splice(place..=place, around);
+        Ok(())
+    }
+
+    /// The search that finds the class of an address.
+    pub(super) fn search(&self, heap: &mut Heap<'_>) -> Result<Link, Full> {
+        tree::addresses(heap, &self.steps, usize::from(self.bits == 128))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
+use fw_common::Address;
 use fw_common::Direction;
-use fw_common::layout::{Interface, Link};
+use fw_common::layout::{Interface, Line, Link, Policy as PolicyOf, RowTable};
 
 use super::book::{Book, ListId};
 use super::heap::{Full, Heap};
-use super::tree::{Step, push_step, tree};
+use super::tree::{self, Step, push_step};
 use super::{Binding, Carries, CompileError};
 use crate::model::{Faces, OtherEthertypes, Policy, Timeouts};
 
@@ -96,33 +97,42 @@ impl<'a> Device<'a> {
     /// Writes its lines. `table` compiles a list for a family. Returns what the device table takes.
     pub(super) fn write(
         &self,
-        heap: &mut Heap,
-        mut table: impl FnMut(&mut Heap, ListId, usize) -> Result<u32, CompileError>,
+        heap: &mut Heap<'_>,
+        mut table: impl FnMut(&mut Heap<'_>, ListId, usize) -> Result<RowTable, CompileError>,
     ) -> Result<(u32, u32), CompileError> {
-        let mut tables = |heap: &mut Heap, list: Option<ListId>, family| {
-            list.map_or(Ok(0), |list| table(heap, list, family))
+        let mut rows = |heap: &mut Heap<'_>, list: Option<ListId>, family| {
+            list.map_or(Ok(RowTable::default()), |list| table(heap, list, family))
         };
-        let mut interface = Interface {
+        let full = |Full| CompileError::TooLarge { what: "the interfaces' own addresses".to_owned() };
+        let mut policies = [[PolicyOf::default(); 2]; 2];
+        for (family, by_direction) in policies.iter_mut().enumerate() {
+            let own = own_search(heap, self.own, family).map_err(full)?.0;
+            let first = self.own.iter().find(|address| address.is_ipv4() == (family == 0));
+            let address = first.map_or(Address::default(), |address| match address {
+                IpAddr::V4(address) => Address::from_ipv4(address.octets()),
+                IpAddr::V6(address) => Address::from_ipv6(address.octets()),
+            });
+            for (direction, policy) in by_direction.iter_mut().enumerate() {
+                *policy = PolicyOf {
+                    acl: rows(heap, self.acl[direction], family)?,
+                    groups: rows(heap, self.groups[direction], family)?,
+                    services: rows(heap, self.services, family)?,
+                    own,
+                    address,
+                };
+            }
+        }
+        let interface = Interface {
             zone: self.zone,
             flags: self.flags,
             adopt_until_ns: self.adopt_until_ns,
             tcp_established: self.timeouts.tcp_established,
             udp: self.timeouts.udp,
             udp_stream: self.timeouts.udp_stream,
-            ..Interface::default()
+            policies,
         };
-        let full = |Full| CompileError::TooLarge { what: "the interfaces' own addresses".to_owned() };
-        for family in [0, 1] {
-            interface.own[family] = own_tree(heap, self.own, family).map_err(full)?.0;
-            interface.services[family] = tables(heap, self.services, family)?;
-            for direction in DIRECTIONS {
-                let direction = usize::from(direction.code());
-                interface.acl[family][direction] = tables(heap, self.acl[direction], family)?;
-                interface.groups[family][direction] = tables(heap, self.groups[direction], family)?;
-            }
-        }
-        let line = heap.interface(interface).map_err(full)?;
-        Ok((self.ifindex, line))
+        let lines: [Line; 5] = interface.to_lines();
+        Ok((self.ifindex, heap.piece(&lines).map_err(full)?))
     }
 }
 
@@ -152,9 +162,9 @@ fn vpc_of<'a>(policy: &'a Policy, interface: &crate::model::Interface) -> Option
     }
 }
 
-/// The tree that ends at 1 for the addresses of a family.
-fn own_tree(heap: &mut Heap, own: &[IpAddr], family: usize) -> Result<Link, Full> {
-    let (bits, last) = if family == 0 { (32, u128::from(u32::MAX)) } else { (128, u128::MAX) };
+/// The search that ends at 1 for the addresses of a family.
+fn own_search(heap: &mut Heap<'_>, own: &[IpAddr], family: usize) -> Result<Link, Full> {
+    let last = if family == 0 { u128::from(u32::MAX) } else { u128::MAX };
     let mut keys: Vec<u128> = own
         .iter()
         .filter(|address| address.is_ipv4() == (family == 0))
@@ -172,5 +182,5 @@ fn own_tree(heap: &mut Heap, own: &[IpAddr], family: usize) -> Result<Link, Full
             push_step(&mut steps, key + 1, 0);
         }
     }
-    tree(heap, &steps, bits)
+    tree::addresses(heap, &steps, family)
 }

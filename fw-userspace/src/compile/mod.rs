@@ -8,6 +8,7 @@
 //! | `book`, `entry`, `services` | the ordered lists that the devices need, each once |
 //! | `sources`, `classes`, `unions` | sets of CIDRs → address classes |
 //! | `layers`, `columns`, `rows` | list and class → row: the first match, flattened |
+//! | `members` | members of groups that come and go, without compiling anew |
 //! | `bounds` | how large tables may be, and what to say of those that are larger |
 //! | `tracking` | which flows AWS does not track |
 //! | `tree`, `heap`, `device`, `device_table` | how all this lies in lines |
@@ -21,9 +22,11 @@ mod device;
 mod device_table;
 mod entry;
 mod heap;
+mod image;
 mod layers;
 #[cfg(test)]
 pub(crate) mod lcg;
+mod members;
 mod numbering;
 mod rows;
 mod rules;
@@ -38,7 +41,7 @@ mod unions;
 use std::collections::{HashMap, HashSet};
 
 use fw_common::Direction;
-use fw_common::layout::{Line, Root};
+use fw_common::layout::{Root, RowTable};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{MidStream, Policy};
@@ -54,6 +57,9 @@ use rules::Rules;
 pub(crate) use binding::attached;
 pub use binding::{Binding, Carries, pretend_bindings};
 pub use bounds::{Bounds, DEFAULT_MAX_MEMORY};
+pub use heap::Patch;
+pub use image::{Damaged, Held};
+pub use members::{Change, CompileAnew, Members};
 pub use numbering::Numbering;
 pub use tracking::{OpenRules, open_rules_narrowed};
 
@@ -88,8 +94,8 @@ pub struct RuleInfo {
 /// One generation, ready to be published.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// The root first; line numbers are relative to it.
-    pub lines: Vec<Line>,
+    /// The lines to be written, and the root that then leads to them and to those that are there already.
+    pub patch: Patch,
     /// In the order of the file, groups first; an ACL's implicit last entry behind its written ones.
     pub rules: Vec<RuleInfo>,
     /// Zone, name and kind (`interface` or `subnet`) of what has an attachment.
@@ -104,6 +110,8 @@ pub struct Compiled {
     pub zone_slots: u32,
     /// Address classes: IPv4, IPv6.
     pub classes: [usize; 2],
+    /// For members of groups that come and go.
+    pub members: Members,
 }
 
 /// Why a policy cannot become a generation.
@@ -173,22 +181,25 @@ pub enum CompileError {
     },
 }
 
-/// Compiles a policy for these devices, within the bounds that apply where nobody names others.
+/// Compiles a policy for these devices, into an empty array, within the bounds that apply where nobody names others.
 pub fn compile(
     policy: &Policy,
     bindings: &[Binding],
     numbering: Numbering,
     generation: u32,
 ) -> Result<Compiled, CompileError> {
-    compile_within(policy, bindings, numbering, generation, &Bounds::default())
+    let root = Root { generation, ..Root::default() };
+    compile_beside(&Held::nothing(), policy, bindings, numbering, root, &Bounds::default())
 }
 
-/// Compiles a policy for these devices.
-pub fn compile_within(
+/// Compiles a policy for these devices, beside what an array holds, with the generation, the deadline and the
+/// predecessor of `root`.
+pub fn compile_beside(
+    held: &Held<'_>,
     policy: &Policy,
     bindings: &[Binding],
     numbering: Numbering,
-    generation: u32,
+    root: Root,
     bounds: &Bounds,
 ) -> Result<Compiled, CompileError> {
     let mut indexes = HashSet::new();
@@ -207,45 +218,39 @@ pub fn compile_within(
         let zone = zones.get(&binding.carries).copied().unwrap_or(0);
         devices.push(Device::new(policy, binding, zone, &mut book)?);
     }
+    let groups = book.member_sets();
     let (entries, sets, lists, [ipv4, ipv6]) = book.finish();
     let classes = [Classes::new(ipv4, 32), Classes::new(ipv6, 128)];
 
     let limits = Limits::new(bounds, &rules.infos);
     limits.check_tables(&lists, &classes)?;
-    let mut heap = Heap::within(limits.lines());
-    let ipv4 = classes[0].tree(&mut heap).map_err(|Full| limits.too_many_addresses("IPv4", &heap))?;
-    let ipv6 = classes[1].tree(&mut heap).map_err(|Full| limits.too_many_addresses("IPv6", &heap))?;
+    let mut heap = Heap::beside(held, limits.lines());
+    let ipv4 = classes[0].search(&mut heap).map_err(|Full| limits.too_many_addresses("IPv4", &heap))?;
+    let ipv6 = classes[1].search(&mut heap).map_err(|Full| limits.too_many_addresses("IPv6", &heap))?;
     let mut tables = Tables::new(&entries, &sets, &classes, bounds.max_memory);
-    let mut known: HashMap<(ListId, usize), u32> = HashMap::new();
+    let mut known: HashMap<(ListId, usize), RowTable> = HashMap::new();
     let mut places = Vec::with_capacity(devices.len());
     for device in &devices {
         places.push(device.write(&mut heap, |heap, id, family| {
-            if let Some(line) = known.get(&(id, family)) {
-                return Ok(*line);
+            if let Some(rows) = known.get(&(id, family)) {
+                return Ok(*rows);
             }
-            let line = tables.table(heap, &lists[id], family);
-            let line = line.map_err(|blowup| limits.blown_up(&lists[id], &entries, &blowup))?;
-            known.insert((id, family), line);
-            Ok(line)
+            let rows = tables.table(heap, &lists[id], family);
+            let rows = rows.map_err(|blowup| limits.blown_up(&lists[id], &entries, &blowup))?;
+            known.insert((id, family), rows);
+            Ok(rows)
         })?);
     }
     let (devices, device_mask) = device_table::build(&mut heap, &places)?;
-    let root = Root {
-        generation,
-        devices,
-        device_mask,
-        pickup: policy.settings.mid_stream == MidStream::Pickup,
-        ipv4: ipv4.0,
-        ipv6: ipv6.0,
-        ..Root::default()
-    };
+    let pickup = policy.settings.mid_stream == MidStream::Pickup;
+    let root = Root { devices, device_mask, pickup, ipv4: ipv4.0, ipv6: ipv6.0, ..root };
     let infos = rules.infos;
     let (numbering, fresh_slots) = numbers.finish();
     let mut zones: Vec<_> =
         zones.into_iter().map(|(carries, zone)| (zone, carries.name().to_owned(), carries.kind())).collect();
     zones.sort_unstable();
     Ok(Compiled {
-        lines: heap.finish(root),
+        patch: heap.finish(root).map_err(|Full| CompileError::TooLarge { what: "the root".to_owned() })?,
         rules: infos,
         zone_slots: zones.last().map_or(1, |(zone, ..)| zone + 1),
         zones,
@@ -253,6 +258,7 @@ pub fn compile_within(
         numbering,
         fresh_slots,
         classes: [classes[0].len(), classes[1].len()],
+        members: Members::new(classes, groups),
     })
 }
 

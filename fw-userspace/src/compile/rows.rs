@@ -1,11 +1,12 @@
-//! Row tables: for each address class, the row of the entries of a list that match it.
+//! Rows: for each address class, what the entries of a list say that match it.
 //!
 //! A class lies in a union of sets, which is a smaller union and one set more: its row is the row of the smaller one
 //! with what the set adds laid over it. Rows multiply with what is in them, so both memory and work are bounded.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use fw_common::layout::{Column, Line, Link, RowRef, Rule};
+use fw_common::layout::{Column, Line, Link, RowTable, Rule};
 
 use super::book::List;
 use super::classes::Classes;
@@ -14,7 +15,7 @@ use super::entry::{Entry, EntryId, ListKind, keys};
 use super::heap::{Full, Heap, rule_link};
 use super::layers::{LayerId, Layers};
 use super::sources::EntrySets;
-use super::tree::{Step, push_step, tree};
+use super::tree::{self, Step, push_step};
 
 const COLUMNS: [Column; 4] = [Column::Tcp, Column::Udp, Column::Icmp, Column::Other];
 
@@ -55,12 +56,17 @@ impl<'a> Tables<'a> {
     }
 
     /// The table of a list for a family, 0 for IPv4, 1 for IPv6.
-    pub(super) fn table(&mut self, heap: &mut Heap, list: &List, family: usize) -> Result<u32, Blowup> {
+    pub(super) fn table(
+        &mut self,
+        heap: &mut Heap<'_>,
+        list: &List,
+        family: usize,
+    ) -> Result<RowTable, Blowup> {
         let classes = &self.classes[family];
         let layers = Layers::of(self.sets, list);
         let mut rows = Rows::new(self, list, &layers, family);
         let before = heap_bytes(heap);
-        let blowup = |rows: &Rows<'_>, heap: &Heap, done: usize, of: usize| {
+        let blowup = |rows: &Rows<'_>, heap: &Heap<'_>, done: usize, of: usize| {
             let part = (heap_bytes(heap) - before).max(rows.bytes());
             let bytes = before + (part as f64 * of as f64 / done.max(1) as f64) as u64;
             Blowup { bytes, rows: rows.rows.len(), widest: layers.widest(list) }
@@ -80,18 +86,55 @@ impl<'a> Tables<'a> {
         let mut table = Vec::with_capacity(classes.len());
         for union in classes.of_class() {
             let row = rows.write(heap, row_of[*union as usize]);
-            let (line, quarter) = row.map_err(|Full| blowup(&rows, heap, table.len(), classes.len()))?;
-            table.push(RowRef::new(line, quarter, is_inside[*union as usize]).0);
+            let row = row.map_err(|Full| blowup(&rows, heap, table.len(), classes.len()))?;
+            table.push(if is_inside[*union as usize] { row.map(Link::inside) } else { row });
         }
         let work = rows.work;
-        let line = heap.table(table).map_err(|Full| blowup(&rows, heap, 1, 1))?;
+        let row_bytes = (table.len() as u64 + u64::from(RowTable::FIXED)) * size_of::<[Link; 4]>() as u64;
+        let table = lay_out(heap, &table).map_err(|Full| {
+            let bytes = heap_bytes(heap).saturating_add(row_bytes);
+            Blowup { bytes, ..blowup(&rows, heap, 1, 1) }
+        })?;
         self.work = work;
-        Ok(line)
+        Ok(table)
     }
 }
 
-fn heap_bytes(heap: &Heap) -> u64 {
-    u64::from(heap.next_line()) * size_of::<Line>() as u64
+fn heap_bytes(heap: &Heap<'_>) -> u64 {
+    u64::from(heap.taken()) * size_of::<Line>() as u64
+}
+
+/// See [`RowTable`].
+fn lay_out(heap: &mut Heap<'_>, rows: &[[Link; 4]]) -> Result<RowTable, Full> {
+    const SHARED: usize = RowTable::SHARED as usize;
+    let common = most_common(rows);
+    let others = rows.get(SHARED..).unwrap_or_default();
+    let first = others.iter().position(|row| *row != common).unwrap_or(0);
+    let end = others.iter().rposition(|row| *row != common).map_or(first, |last| last + 1);
+    let shared = (0..SHARED).map(|class| rows.get(class).copied().unwrap_or(common));
+    let listed: Vec<[Link; 4]> =
+        std::iter::once(common).chain(shared).chain(others[first..end].iter().copied()).collect();
+    let lines: Vec<Line> = listed
+        .chunks(4)
+        .map(|four| {
+            let mut line = Line::default();
+            for (word, link) in (0..).zip(four.as_flattened()) {
+                line.set_word(word, link.0);
+            }
+            line
+        })
+        .collect();
+    let line = heap.piece(&lines)?;
+    Ok(RowTable { line, first: (SHARED + first) as u32, count: (end - first) as u32 })
+}
+
+/// Of equally many the first, so that the same rules always give the same lines.
+fn most_common(rows: &[[Link; 4]]) -> [Link; 4] {
+    let mut counts: HashMap<[u32; 4], (u32, Reverse<usize>)> = HashMap::new();
+    for (place, row) in rows.iter().enumerate() {
+        counts.entry(row.map(|link| link.0)).or_insert((0, Reverse(place))).0 += 1;
+    }
+    counts.into_values().max().map_or(rows[0], |(_, Reverse(place))| rows[place])
 }
 
 /// The rows of one list for one family as they are found.
@@ -108,7 +151,7 @@ struct Rows<'l> {
     work: u64,
     /// Where columns and rows lie, once written.
     links: Vec<Option<Link>>,
-    written: Vec<Option<(u32, u32)>>,
+    written: Vec<Option<[Link; 4]>>,
     /// Of the column at hand.
     spans: Vec<Span>,
     steps: Vec<Step>,
@@ -194,22 +237,21 @@ impl<'l> Rows<'l> {
         if self.columns.pieces() > self.max_pieces || self.work > MAX_WORK { Err(Full) } else { Ok(()) }
     }
 
-    /// Where a row lies; it is written the first time.
-    fn write(&mut self, heap: &mut Heap, row: RowId) -> Result<(u32, u32), Full> {
+    /// A row's links; what they lead to is written the first time.
+    fn write(&mut self, heap: &mut Heap<'_>, row: RowId) -> Result<[Link; 4], Full> {
         self.written.resize(self.rows.len(), None);
-        if let Some(place) = self.written[row as usize] {
-            return Ok(place);
+        if let Some(links) = self.written[row as usize] {
+            return Ok(links);
         }
         let mut links = [Link::value(0); 4];
         for ((link, column), id) in links.iter_mut().zip(COLUMNS).zip(self.rows[row as usize]) {
             *link = self.write_column(heap, column, id)?;
         }
-        let place = heap.row(links)?;
-        self.written[row as usize] = Some(place);
-        Ok(place)
+        self.written[row as usize] = Some(links);
+        Ok(links)
     }
 
-    fn write_column(&mut self, heap: &mut Heap, column: Column, id: ColumnId) -> Result<Link, Full> {
+    fn write_column(&mut self, heap: &mut Heap<'_>, column: Column, id: ColumnId) -> Result<Link, Full> {
         self.links.resize(self.columns.len(), None);
         if let Some(link) = self.links[id as usize] {
             return Ok(link);
@@ -221,7 +263,7 @@ impl<'l> Rows<'l> {
             let link = rule_link(self.rule(*piece, untracks));
             push_step(&mut steps, u128::from(piece.from), link.payload());
         }
-        let link = tree(heap, &steps, 16);
+        let link = tree::keys(heap, &steps);
         self.steps = steps;
         let link = link?;
         self.links[id as usize] = Some(link);

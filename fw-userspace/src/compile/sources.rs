@@ -72,6 +72,15 @@ impl Sources {
         set
     }
 
+    /// By group, the set of its members.
+    pub(super) fn groups(&self) -> HashMap<String, SetId> {
+        let groups = self.named.iter().filter_map(|(name, set)| match name {
+            Named::Members(group) => Some((group.clone(), *set)),
+            Named::PrefixList(_) | Named::Inside(_) => None,
+        });
+        groups.collect()
+    }
+
     /// An entry matches the addresses of these CIDRs.
     pub(super) fn of_entry(&mut self, entry: EntryId, nets: impl IntoIterator<Item = IpNet>) {
         put(&mut self.uses, nets, entry);
@@ -86,6 +95,9 @@ impl Sources {
     pub(super) fn finish(mut self, entries: usize) -> (EntrySets, [Vec<Range>; 2]) {
         let mut alone: Vec<Option<SetId>> = vec![None; entries];
         let mut together: HashMap<Vec<EntryId>, SetId> = HashMap::new();
+        let first = self.next;
+        // Of each set from `first` on, the first entry that has it.
+        let mut owners: Vec<EntryId> = Vec::new();
         for (family, mut uses) in std::mem::take(&mut self.uses).into_iter().enumerate() {
             Range::sort(&mut uses);
             for same in uses.chunk_by(Range::same_net) {
@@ -96,6 +108,7 @@ impl Sources {
                 };
                 let set = known.unwrap_or_else(|| {
                     let set = self.new_set();
+                    owners.push(same[0].of);
                     self.pairs.extend(users.clone().map(|entry| (entry, set)));
                     match same {
                         [range] => alone[range.of as usize] = Some(set),
@@ -108,7 +121,26 @@ impl Sources {
                 self.ranges[family].push(Range { of: set, ..same[0] });
             }
         }
+        self.in_order_of(&owners, first);
         (EntrySets::new(self.pairs, entries), self.ranges)
+    }
+
+    /// Renumbers the sets from `first` on by their owners: those of one list then follow each other, see
+    /// [`super::unions::Unions::in_use`].
+    fn in_order_of(&mut self, owners: &[EntryId], first: SetId) {
+        let mut order: Vec<usize> = (0..owners.len()).collect();
+        order.sort_by_key(|set| owners[*set]);
+        let mut numbers = vec![0; owners.len()];
+        for (set, number) in order.into_iter().zip(first..) {
+            numbers[set] = number;
+        }
+        let renumber = |set: &mut SetId| {
+            if let Some(number) = set.checked_sub(first).and_then(|set| numbers.get(set as usize)) {
+                *set = *number;
+            }
+        };
+        self.pairs.iter_mut().for_each(|(_, set)| renumber(set));
+        self.ranges.iter_mut().flatten().for_each(|range| renumber(&mut range.of));
     }
 
     fn new_set(&mut self) -> SetId {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fw_common::classify::Generation;
-use fw_common::layout::{Column, InterfaceLines, RootLine, Rule};
+use fw_common::layout::{Column, InterfaceLine, Line, PolicyLine, Root, RootLine, Rule, head};
 use fw_common::memory::MemoryTables;
 use fw_common::{Address, Direction, Family, Tables};
 use ipnet::IpNet;
@@ -227,21 +227,39 @@ fn linear_acl(policy: &Policy, direction: Direction, probe: Probe) -> (String, b
 struct Loaded {
     compiled: Compiled,
     tables: MemoryTables,
-    base: u32,
 }
 
 impl Loaded {
-    fn new(policy: &Policy) -> Self {
-        let compiled =
-            compile(policy, &pretend_bindings(policy), Numbering::default(), 1).expect("it compiles");
+    /// Compiled beside what an array holds and written to it, as the loader does it.
+    fn beside(image: &mut Vec<Line>, policy: &Policy) -> Self {
+        let live = image.first().map_or(0, |line| line.word(head::LIVE));
+        let held = if live == 0 { Held::nothing() } else { Held::by(image, &[live]).expect("not damaged") };
+        let root = Root { previous: live, ..Root::default() };
+        let bindings = pretend_bindings(policy);
+        let bounds = Bounds::default();
+        let compiled = compile_beside(&held, policy, &bindings, Numbering::default(), root, &bounds);
+        let compiled = compiled.expect("it compiles");
+        let is_free = |number: u32| held.is_held.get(number as usize) != Some(&true);
+        assert!(
+            compiled.patch.lines.iter().all(|(number, _)| is_free(*number)),
+            "a line that is in use is written"
+        );
+        let before = live_lines(image, live);
+        image.resize(image.len().max(compiled.patch.end as usize), Line::default());
+        for (number, line) in &compiled.patch.lines {
+            image[*number as usize] = *line;
+        }
+        assert_eq!(live_lines(image, live), before, "what is in force has changed");
+        image[0].set_word(head::LIVE, compiled.patch.root);
         let mut tables = MemoryTables::new(1);
-        let base = tables.publish(&compiled.lines);
-        Self { compiled, tables, base }
+        tables.publish(image);
+        Self { compiled, tables }
     }
 
-    fn generation(&self) -> Generation<'_, MemoryTables> {
-        let root = RootLine(self.tables.line(self.base).expect("just published"));
-        Generation { tables: &self.tables, base: self.base, root }
+    fn generation(&self) -> Generation<'_, &MemoryTables> {
+        let tables = &self.tables;
+        let root = RootLine(tables.line(tables.live()).expect("just published"));
+        Generation { tables, root }
     }
 
     fn info(&self, rule: Rule) -> &RuleInfo {
@@ -252,18 +270,19 @@ impl Loaded {
     fn rule(&self, ifindex: u32, acl: bool, direction: Direction, probe: Probe) -> (Rule, bool) {
         let generation = self.generation();
         let bucket = generation.root.devices() + (ifindex & generation.root.device_mask());
-        let bucket = generation.line(bucket).expect("a bucket");
-        let pair = bucket.0.iter().find(|pair| **pair as u32 == ifindex).expect("the device is there");
-        let line = (pair >> 32) as u32;
-        let first = generation.line(line).expect("a line");
-        let second = generation.line(line + 1).expect("a line");
-        let interface = InterfaceLines { first, second };
+        let bucket = generation.tables.line(bucket).expect("a bucket");
+        let pairs = (0..8).map(|place| bucket.long(place));
+        let pair = pairs.into_iter().find(|pair| *pair as u32 == ifindex).expect("the device is there");
+        let number = (pair >> 32) as u32;
         let (family, address) = match probe.remote {
             IpAddr::V4(address) => (Family::V4, Address::from_ipv4(address.octets())),
             IpAddr::V6(address) => (Family::V6, Address::from_ipv6(address.octets())),
         };
-        let table = if acl { interface.acl(family, direction) } else { interface.groups(family, direction) };
-        assert_ne!(table, 0);
+        let policy = PolicyLine(
+            generation.tables.line(InterfaceLine::policy(number, family, direction)).expect("a line"),
+        );
+        let rows = if acl { policy.acl() } else { policy.groups() };
+        assert_ne!(rows.line, 0);
         let own_icmp = if family == Family::V4 { 1 } else { 58 };
         let (column, key) = match probe.protocol {
             6 => (Column::Tcp, probe.service),
@@ -272,17 +291,25 @@ impl Loaded {
             number => (Column::Other, u16::from(number)),
         };
         let class = generation.classify(family, &address);
-        let row = generation.row(table, class).expect("a row");
-        (generation.rule(row, column as u32, key).expect("a rule"), row.is_inside())
+        let link = generation.column(rows, class, column as u32).expect("a row");
+        (generation.rule(link, key).expect("a rule"), link.is_inside())
     }
+}
+
+/// The lines that a root leads to.
+fn live_lines(image: &[Line], root: u32) -> Vec<(usize, Line)> {
+    let held = if root == 0 { Held::nothing() } else { Held::by(image, &[root]).expect("not damaged") };
+    let lines = image.iter().copied().enumerate().skip(1);
+    lines.filter(|(number, _)| held.is_held.get(*number) == Some(&true)).collect()
 }
 
 #[test]
 fn the_compiled_search_finds_what_a_linear_search_finds() {
     let mut random = Lcg::new(4);
+    let mut image = Vec::new();
     for round in 0..300 {
         let policy = policy(&mut random);
-        let loaded = Loaded::new(&policy);
+        let loaded = Loaded::beside(&mut image, &policy);
         for _ in 0..PACKETS {
             let probe = probe(&mut random);
             for direction in DIRECTIONS {
@@ -307,4 +334,22 @@ fn the_compiled_search_finds_what_a_linear_search_finds() {
             }
         }
     }
+}
+
+#[test]
+fn what_did_not_change_is_not_written_again() {
+    let mut random = Lcg::new(9);
+    let mut policy = policy(&mut random);
+    let list = |policy: &mut Policy, change: &mut dyn FnMut(&mut Vec<IpNet>)| {
+        policy.prefix_lists.get_mut("p").map(|list| change(&mut list.entries)).expect("it is there");
+    };
+    let nets = (0..400).map(|_| net(&mut random)).filter(|net| net.prefix_len() > 0).collect::<Vec<_>>();
+    list(&mut policy, &mut |entries| entries.clone_from(&nets));
+    let mut image = Vec::new();
+    let all = Loaded::beside(&mut image, &policy).compiled.patch;
+    let again = Loaded::beside(&mut image, &policy).compiled.patch;
+    assert_eq!((again.lines.len(), again.held), (1, all.held), "only the root is each generation's own");
+    list(&mut policy, &mut |entries| entries.truncate(entries.len() - 1));
+    let fewer = Loaded::beside(&mut image, &policy).compiled.patch;
+    assert!(fewer.lines.len() < all.lines.len() / 4, "{} of {} lines", fewer.lines.len(), all.lines.len());
 }

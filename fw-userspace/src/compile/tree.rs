@@ -1,17 +1,20 @@
-//! Step functions over a key become chains of chunk trees.
+//! Step functions over a key become searches.
 //!
-//! A step function is a sorted list of (first key, value): each value holds up to the next step. A chunk over whose
-//! whole range the value is the same needs no tree, and equal chunk trees are stored once.
+//! A step function is a sorted list of (first key, value): each value holds up to the next step. A part of the key over
+//! whose whole range the value is the same needs no search, few intervals are settled by one line, and what many
+//! addresses have in common is skipped.
 
-use fw_common::layout::{INNER_CHILDREN, LEAF_INTERVALS, LEAF_LINKS, Line, Link};
+mod lines;
+mod pieces;
+
+use fw_common::layout::{Kind, LEAF_INTERVALS, LEAF_LINKS, Link, Rule, TABLE_LINES, wide};
 
 use super::heap::{Full, Heap};
+use lines::{chunk_table, chunk_tree, wide_ipv4, wide_ipv6};
+use pieces::{Content, Piece, pieces};
 
 /// From this key on, this value.
 pub(super) type Step = (u128, u32);
-
-/// One interval of a chunk: its inclusive end and what stands there.
-pub(super) type Interval = (u16, u32);
 
 /// Appends a step; equal neighbours become one, a step at the same key replaces the one before.
 pub(super) fn push_step(steps: &mut Vec<Step>, key: u128, value: u32) {
@@ -23,207 +26,174 @@ pub(super) fn push_step(steps: &mut Vec<Step>, key: u128, value: u32) {
     }
 }
 
-/// The search tree of a step function over keys of `bits` bits, a multiple of 16. Values are put in as payloads.
-pub(super) fn tree(heap: &mut Heap, steps: &[Step], bits: u32) -> Result<Link, Full> {
-    subtree(heap, steps, 0, bits)
+/// The search of a step function over addresses of a family, 0 for IPv4, 1 for IPv6. Values are put in as payloads.
+pub(super) fn addresses(heap: &mut Heap<'_>, steps: &[Step], family: usize) -> Result<Link, Full> {
+    let part = Part { steps, low: 0 };
+    if family == 0 { ipv4(heap, part) } else { ipv6(heap, part, 128) }
 }
 
-/// The function from `low` on for `bits` bits; the first of `steps` starts at or before `low`.
-fn subtree(heap: &mut Heap, steps: &[Step], low: u128, bits: u32) -> Result<Link, Full> {
-    let Some(((_, value), later)) = steps.split_first() else { return Ok(Link::value(0)) };
-    if later.is_empty() {
-        return Ok(Link::value(*value));
-    }
-    let shift = bits - 16;
-    let mut intervals: Vec<Interval> = Vec::new();
-    let mut push = |end: u32, link: Link| {
-        if intervals.last().is_some_and(|last| last.1 == link.0) {
-            intervals.pop();
-        }
-        intervals.push((end as u16, link.0));
-    };
-    let mut at = 0;
-    let mut chunk: u32 = 0;
-    while chunk <= 0xffff {
-        let uniform = Link::value(steps[at].1);
-        let Some((next, _)) = steps.get(at + 1) else {
-            push(0xffff, uniform);
-            break;
+/// The search of a step function over IPv4 addresses that differs from the one at `before` at these keys only: what
+/// leads to other networks of 16 bits is used again.
+pub(super) fn change_ipv4(
+    heap: &mut Heap<'_>,
+    before: Link,
+    steps: &[Step],
+    keys: &[u128],
+) -> Result<Link, Full> {
+    let Some(mut links) = networks(heap, before) else { return addresses(heap, steps, 0) };
+    let mut changed: Vec<u128> = keys.iter().map(|key| key >> 16).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    for network in changed {
+        let (low, end) = (network << 16, (network + 1) << 16);
+        let start = steps.partition_point(|(key, _)| *key <= low).saturating_sub(1);
+        let end = steps.partition_point(|(key, _)| *key < end);
+        let part = Part { steps: &steps[start..end], low };
+        let link = match part.steps {
+            [(_, value)] => Link::value(*value),
+            _ => chunk(heap, part, 16, &mut |_, _| Ok(Link::value(0)))?,
         };
-        let next_chunk = ((next - low) >> shift) as u32;
-        if next_chunk > chunk {
-            push(next_chunk - 1, uniform);
-            chunk = next_chunk;
-        }
-        let chunk_low = low + (u128::from(chunk) << shift);
-        if *next == chunk_low {
-            at += 1;
-            if steps.get(at + 1).is_some_and(|(after, _)| ((after - low) >> shift) as u32 != chunk) {
-                continue;
+        links[network as usize] = link;
+    }
+    let mut intervals = Vec::new();
+    for (network, link) in links.into_iter().enumerate() {
+        push_link(&mut intervals, network as u16, link);
+    }
+    by_network(heap, &intervals)
+}
+
+/// Where each network of 16 bits leads to; `None` if one line settles more than that.
+fn networks(heap: &Heap<'_>, link: Link) -> Option<Vec<Link>> {
+    let line = |number| heap.held(link.payload() + number);
+    let mut links = Vec::with_capacity(1 << 16);
+    match link.kind() {
+        Kind::Table => {
+            for number in 0..TABLE_LINES {
+                let line = line(number)?;
+                links.extend((0..16).map(|word| Link(line.word(word))));
             }
         }
-        let inside = steps[at + 1..].partition_point(|(key, _)| ((key - low) >> shift) as u32 == chunk);
-        if inside > 0 {
-            push(chunk, subtree(heap, &steps[at..=at + inside], chunk_low, shift)?);
-            at += inside;
-            chunk += 1;
+        Kind::Tree(0) => {
+            let line = line(0)?;
+            for interval in 0..LEAF_INTERVALS as u32 {
+                let ends = line.word(interval / 2) >> (interval % 2 * 16);
+                let end = if interval + 1 < LEAF_INTERVALS as u32 { ends as u16 } else { 0xffff };
+                links.resize((usize::from(end) + 1).max(links.len()), Link(line.word(LEAF_LINKS + interval)));
+            }
         }
+        _ => return None,
     }
-    match intervals.as_slice() {
-        [(_, link)] if !Link(*link).is_tree() => Ok(Link(*link)),
-        _ => heap.chunk_tree(intervals, lay_out),
-    }
+    Some(links)
 }
 
-/// Leaves side by side, then level by level what stands above them.
-fn lay_out(heap: &mut Heap, intervals: &[Interval]) -> Result<Link, Full> {
-    let mut first = heap.next_line();
-    let mut ends = Vec::new();
-    for few in intervals.chunks(LEAF_INTERVALS) {
-        heap.push(leaf(few))?;
-        ends.extend(few.last().map(|(end, _)| *end));
-    }
-    let mut inner_levels = 0;
-    while ends.len() > 1 {
-        let above = heap.next_line();
-        let mut ends_above = Vec::new();
-        for children in ends.chunks(INNER_CHILDREN) {
-            heap.push(inner(first, children))?;
-            ends_above.extend(children.last().copied());
-            first += children.len() as u32;
+/// The search of a step function over 16-bit keys, whose values are rules.
+pub(super) fn keys(heap: &mut Heap<'_>, steps: &[Step]) -> Result<Link, Full> {
+    let end = |step: usize| steps.get(step).map_or(0xffff, |(key, _)| (key - 1) as u16);
+    match *steps {
+        [] => Ok(Link::value(0)),
+        [(_, value)] => Ok(Link::value(value)),
+        [(_, inside), (_, outside)] => heap.range((0, end(1)), Rule(outside), Rule(inside)),
+        [(_, outside), (from, inside), (_, again)] if outside == again => {
+            heap.range((from as u16, end(2)), Rule(outside), Rule(inside))
         }
-        first = above;
-        ends = ends_above;
-        inner_levels += 1;
+        _ => chunk(heap, Part { steps, low: 0 }, 16, &mut |_, _| Ok(Link::value(0))),
     }
-    Ok(Link::tree(first, inner_levels))
 }
 
-fn leaf(intervals: &[Interval]) -> Line {
-    let mut line = Line::default();
-    let last = intervals.last().map_or(0, |(_, link)| *link);
-    for index in 0..LEAF_INTERVALS {
-        let (end, link) = intervals.get(index).copied().unwrap_or((0xffff, last));
-        if index + 1 < LEAF_INTERVALS {
-            set_end(&mut line, index, end);
+/// A step function from `low` on; the first step starts at or before it.
+#[derive(Clone, Copy)]
+struct Part<'s> {
+    steps: &'s [Step],
+    low: u128,
+}
+
+fn ipv4(heap: &mut Heap<'_>, part: Part<'_>) -> Result<Link, Full> {
+    if let [(_, value)] = part.steps {
+        return Ok(Link::value(*value));
+    }
+    if part.steps.len() <= wide::IPV4_INTERVALS {
+        return wide_ipv4(heap, part.steps);
+    }
+    let mut links = Vec::new();
+    for piece in pieces(part.steps, 0, 32, 16, usize::MAX).unwrap_or_default() {
+        let link = link(heap, &piece, part.steps, &mut |heap, part| {
+            chunk(heap, part, 16, &mut |_, _| Ok(Link::value(0)))
+        })?;
+        push_link(&mut links, (piece.last >> 16) as u16, link);
+    }
+    by_network(heap, &links)
+}
+
+/// Above more than one leaf a table is one line against two or more.
+fn by_network(heap: &mut Heap<'_>, links: &[(u16, Link)]) -> Result<Link, Full> {
+    if links.len() > LEAF_INTERVALS { chunk_table(heap, links) } else { chunk_tree(heap, links) }
+}
+
+/// The last `bits` bits of an IPv6 address.
+fn ipv6(heap: &mut Heap<'_>, part: Part<'_>, bits: u32) -> Result<Link, Full> {
+    let link = ipv6_half(heap, part, bits)?;
+    Ok(if bits == 64 && !link.is_value() { link.crossing() } else { link })
+}
+
+fn ipv6_half(heap: &mut Heap<'_>, part: Part<'_>, bits: u32) -> Result<Link, Full> {
+    if let [(_, value)] = part.steps {
+        return Ok(Link::value(*value));
+    }
+    let chunks = bits / 16;
+    let left_in_half = if chunks > 4 { chunks - 4 } else { chunks };
+    // As many chunks at once as five intervals tell apart. One chunk alone has its tree, whose leaf has eleven.
+    for skipped in (2..=left_in_half).rev() {
+        let rest = bits - skipped * 16;
+        let Some(found) = pieces(part.steps, part.low, bits, rest, wide::IPV6_INTERVALS) else { continue };
+        let mut links = Vec::new();
+        let half = if chunks > 4 { 64 } else { 0 };
+        for piece in found {
+            let link = link(heap, &piece, part.steps, &mut |heap, part| ipv6(heap, part, rest))?;
+            push_link(&mut links, (piece.last >> half) as u64, link);
         }
-        line.set_word(LEAF_LINKS + index as u32, link);
+        return wide_ipv6(heap, &links, (4 - left_in_half + skipped) * 16);
     }
-    line
+    chunk(heap, part, bits, &mut |heap, part| ipv6(heap, part, bits - 16))
 }
 
-fn inner(first_child: u32, ends: &[u16]) -> Line {
-    let mut line = Line::default();
-    line.set_word(0, first_child);
-    for index in 0..INNER_CHILDREN - 1 {
-        // The last child takes all that is left, so its end is not asked for.
-        let end = if index + 1 < ends.len() { ends[index] } else { 0xffff };
-        // The ends start at the second u64: four u16 later.
-        set_end(&mut line, index + 4, end);
+/// A tree over the first 16 of `bits` bits, with `below` for what is behind them.
+fn chunk(
+    heap: &mut Heap<'_>,
+    part: Part<'_>,
+    bits: u32,
+    below: &mut dyn FnMut(&mut Heap<'_>, Part<'_>) -> Result<Link, Full>,
+) -> Result<Link, Full> {
+    let rest = bits - 16;
+    let mut links = Vec::new();
+    for piece in pieces(part.steps, part.low, bits, rest, usize::MAX).unwrap_or_default() {
+        let link = link(heap, &piece, part.steps, below)?;
+        push_link(&mut links, (piece.last >> rest) as u16, link);
     }
-    line
+    match links.as_slice() {
+        [(_, link)] if link.is_value() => Ok(*link),
+        _ => chunk_tree(heap, &links),
+    }
 }
 
-fn set_end(line: &mut Line, index: usize, end: u16) {
-    let shift = index % 4 * 16;
-    line.0[index / 4] |= u64::from(end) << shift;
+fn link(
+    heap: &mut Heap<'_>,
+    piece: &Piece,
+    steps: &[Step],
+    below: &mut dyn FnMut(&mut Heap<'_>, Part<'_>) -> Result<Link, Full>,
+) -> Result<Link, Full> {
+    match &piece.content {
+        Content::Value(value) => Ok(Link::value(*value)),
+        Content::Steps(range) => below(heap, Part { steps: &steps[range.clone()], low: piece.first }),
+    }
+}
+
+/// Appends an interval; equal neighbours become one.
+fn push_link<K>(links: &mut Vec<(K, Link)>, last: K, link: Link) {
+    if links.last().is_some_and(|before| before.1 == link) {
+        links.pop();
+    }
+    links.push((last, link));
 }
 
 #[cfg(test)]
-mod tests {
-    use fw_common::classify::Generation;
-    use fw_common::layout::{Root, RootLine};
-    use fw_common::memory::MemoryTables;
-    use fw_common::{Address, Family, Tables};
-
-    use super::*;
-    use crate::compile::lcg::Lcg;
-
-    fn value_at(steps: &[Step], key: u128) -> u32 {
-        steps.iter().take_while(|(start, _)| *start <= key).last().map_or(0, |(_, value)| *value)
-    }
-
-    fn check(random: &mut Lcg, steps: &[Step], family: Family) {
-        let mut heap = Heap::new();
-        let bits = if matches!(family, Family::V4) { 32 } else { 128 };
-        let link = tree(&mut heap, steps, bits).expect("it fits");
-        let mut tables = MemoryTables::new(1);
-        let base = tables.publish(&heap.finish(Root::default()));
-        let root = RootLine(tables.line(base).expect("just published"));
-        let generation = Generation { tables: &tables, base, root };
-        let last = if bits == 128 { u128::MAX } else { u128::from(u32::MAX) };
-        let mut keys: Vec<u128> = vec![0, last];
-        for (start, _) in steps {
-            keys.extend([*start, start.saturating_sub(1), start.saturating_add(1).min(last)]);
-        }
-        keys.extend((0..100).map(|_| random.wide() & last));
-        for key in keys {
-            let address = match family {
-                Family::V4 => Address::from_ipv4((key as u32).to_be_bytes()),
-                Family::V6 => Address::from_ipv6(key.to_be_bytes()),
-            };
-            assert_eq!(generation.search(link, family, &address), value_at(steps, key), "{key:#x}");
-        }
-    }
-
-    #[test]
-    fn trees_find_what_a_linear_search_finds() {
-        let mut random = Lcg::new(1);
-        for round in 0..200 {
-            let family = if round % 2 == 0 { Family::V4 } else { Family::V6 };
-            let last = if round % 2 == 0 { u128::from(u32::MAX) } else { u128::MAX };
-            // Keys that share chunks, keys on chunk borders, keys anywhere.
-            let mut keys: Vec<u128> = (0..random.below(400))
-                .map(|_| match random.below(4) {
-                    0 => random.wide() & last & !0xffff,
-                    1 => (0x0a14_0000 | (random.wide() & 0xffff)) & last,
-                    2 => ((random.wide() & 7) << 16 | (random.wide() & 0xff)) & last,
-                    _ => random.wide() & last,
-                })
-                .collect();
-            keys.sort_unstable();
-            let mut steps = vec![(0, 0)];
-            for key in keys {
-                push_step(&mut steps, key, random.below(9));
-            }
-            check(&mut random, &steps, family);
-        }
-    }
-
-    #[test]
-    fn a_full_chunk_takes_three_inner_levels() {
-        let steps: Vec<Step> = (0..65_536).map(|key| (key << 16, key as u32 % 7)).collect();
-        check(&mut Lcg::new(2), &steps[..3_000], Family::V4);
-        let mut heap = Heap::new();
-        let link = tree(&mut heap, &steps, 32).expect("it fits");
-        assert_eq!(link.inner_levels(), 3);
-    }
-
-    #[test]
-    fn equal_chunks_share_their_tree_and_uniform_ones_need_none() {
-        let mut heap = Heap::new();
-        assert_eq!(tree(&mut heap, &[(0, 5)], 128), Ok(Link::value(5)));
-        assert_eq!(heap.lines().len(), 1);
-        let mut steps = vec![(0, 0)];
-        for network in 1..=9u128 {
-            push_step(&mut steps, network << 16 | 0x10, 1);
-            push_step(&mut steps, network << 16 | 0x20, 0);
-        }
-        tree(&mut heap, &steps, 32).expect("it fits");
-        // The root line, one tree of the second chunk, one leaf above.
-        assert_eq!(heap.lines().len(), 3);
-    }
-
-    #[test]
-    fn a_function_that_repeats_in_every_chunk_stays_a_tree() {
-        let mut steps = Vec::new();
-        for network in 0..65_536u128 {
-            push_step(&mut steps, network << 16, 0);
-            push_step(&mut steps, network << 16 | 1, 1);
-        }
-        let mut heap = Heap::new();
-        let link = tree(&mut heap, &steps, 32).expect("it fits");
-        assert!(link.is_tree());
-        assert_eq!(heap.lines().len(), 3);
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ struct Union {
 }
 
 /// Number 0 is the empty one.
+#[derive(Debug, Clone)]
 pub(super) struct Unions {
     unions: Vec<Union>,
     extended: HashMap<(u32, SetId), u32>,
@@ -62,19 +63,29 @@ impl Unions {
         self.unions[1..].iter().map(|union| (union.less, union.set))
     }
 
-    /// Keeps what the steps use, and renumbers their values in their order. Returns the union of each number.
+    /// Keeps what the steps use, and renumbers their values. Returns the union of each number.
+    ///
+    /// Unions with the same highest set follow each other: sets of one list are numbered one after the other, so what a
+    /// list tells apart is a short range of classes, and others need no rows in it.
     pub(super) fn in_use(self, steps: &mut [Step]) -> (Self, Vec<u32>) {
         const UNUSED: u32 = u32::MAX;
         let mut classes = vec![UNUSED; self.unions.len()];
-        classes[0] = 0;
-        let mut used = vec![0];
+        for (_, union) in steps.iter() {
+            classes[*union as usize] = 0;
+        }
+        let mut highest = vec![0; self.unions.len()];
+        for (number, union) in self.unions.iter().enumerate().skip(1) {
+            highest[number] = union.set.max(highest[union.less as usize]);
+        }
+        let used = (1..classes.len()).filter(|union| classes[*union] != UNUSED);
+        let mut used: Vec<u32> = used.map(|union| union as u32).collect();
+        used.sort_by_key(|union| highest[*union as usize]);
+        used.insert(0, 0);
+        for (union, class) in used.iter().zip(0..) {
+            classes[*union as usize] = class;
+        }
         for (_, union) in steps {
-            let class = &mut classes[*union as usize];
-            if *class == UNUSED {
-                *class = used.len() as u32;
-                used.push(*union);
-            }
-            *union = *class;
+            *union = classes[*union as usize];
         }
         // What others are made of is needed as well.
         let mut needed: Vec<bool> = classes.iter().map(|class| *class != UNUSED).collect();
@@ -91,6 +102,14 @@ impl Unions {
         }
         used.iter_mut().for_each(|union| *union = numbers[*union as usize]);
         (kept, used)
+    }
+
+    /// Whether a union is that of these sets, sorted.
+    pub(super) fn is_of(&self, union: u32, sets: &[SetId]) -> bool {
+        let Union { len, sum, .. } = self.unions[union as usize];
+        len as usize == sets.len()
+            && sum == sets.iter().fold(0u64, |sum, set| sum.wrapping_add(mixed(*set)))
+            && self.sets(union).is_some_and(|of| of == sets)
     }
 
     /// The sets of a union, sorted; `None` if they are too many to be compared.

@@ -5,6 +5,7 @@ use super::inspect;
 use super::place::is_same_place;
 use super::plan::Devices;
 use super::policy_array::{Extent, PolicyArray};
+use super::programs::POLICY;
 use super::state::{Hook, State};
 use super::store::Store;
 use crate::compile::Numbering;
@@ -25,11 +26,11 @@ pub(super) struct Current {
 impl Current {
     /// `None` if nothing was ever published here.
     pub(super) fn read(store: &Store) -> Result<Option<Self>> {
-        if !store.maps().join("LIVE").exists() || !store.maps().join("POLICY").exists() {
+        if !store.maps().join(POLICY).exists() {
             return Ok(None);
         }
-        let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-        let Some(live) = array.live()? else { return Ok(None) };
+        let array = store.policy_array()?;
+        let Some(live) = array.live() else { return Ok(None) };
         let read = |extent: Extent| {
             store.read_state(extent.root.generation)?.ok_or_else(|| {
                 Error::system(format!(
@@ -58,7 +59,7 @@ impl Current {
                 hooks.push(hook.clone());
             }
         }
-        let in_force = array.in_force(monotonic_ns())?.unwrap_or(live);
+        let in_force = array.in_force(monotonic_ns()).unwrap_or(live);
         let state = if in_force == live { live_state } else { read(in_force)? };
         Ok(Some(Self { live, state, hooks }))
     }
@@ -74,8 +75,21 @@ impl Current {
         store.read_numbering(self.live.root.generation)
     }
 
-    pub(super) fn array(&self, store: &Store) -> Result<PolicyArray> {
-        PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))
+    /// An error if what is in force still waits for its confirmation, or if nothing is in force any more.
+    pub(super) fn refuse_unconfirmed(&self) -> Result<()> {
+        let live = self.live.root;
+        let is_over = live.deadline_ns != 0 && monotonic_ns() >= live.deadline_ns;
+        if is_over && live.previous == 0 {
+            return Err(Error::system(
+                "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
+            ));
+        }
+        if live.deadline_ns != 0 && !is_over {
+            return Err(Error::system(
+                "the rules in force wait for their confirmation; run `fwctl confirm` or `fwctl rollback` first",
+            ));
+        }
+        Ok(())
     }
 
     /// The last generation that needs no confirmation: what the next one falls back to.

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use fw_common::layout::Root;
+
 use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
 use super::current::Current;
 use super::place::{attach_missing, detach_left};
@@ -11,7 +13,7 @@ use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::{LoadOptions, Phase, devices, inspect, install};
-use crate::compile::{self, Bounds, Compiled, Numbering, OpenRules};
+use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -24,12 +26,22 @@ pub(super) struct Wish<'a> {
     pub(super) options: &'a LoadOptions,
 }
 
+/// A wish that has come true.
+pub(super) struct Granted {
+    pub(super) report: LoadReport,
+    pub(super) state: State,
+    /// What the rules in force were compiled to, for changes of group members.
+    pub(super) members: Members,
+}
+
 /// A wish thought through, before anything is changed.
 struct Ready {
     plan: Plan,
     compiled: Compiled,
     open_rules: OpenRules,
     generation: u32,
+    /// What the kernel goes back to.
+    confirmed: Option<Extent>,
     compile_ms: f64,
     adopt_s: u64,
     start: Instant,
@@ -58,13 +70,29 @@ impl Wish<'_> {
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
         self.options.tell(Phase::Compile);
         let compiling = Instant::now();
+        // What is in force, and what the kernel may go back to, is shared and stays as it is.
+        let array = current.map(|_| store.policy_array()).transpose()?;
+        let confirmed =
+            current.zip(array.as_ref()).and_then(|(current, array)| current.last_confirmed(array));
+        let mut kept: Vec<Extent> = confirmed.into_iter().collect();
+        kept.extend(current.map(|current| current.live));
+        let held = match &array {
+            Some(array) => array.held(&kept).map_err(|damaged| {
+                Error::system(format!(
+                    "{damaged}; remove everything with `fwctl unload --force` and load again"
+                ))
+            })?,
+            None => Held::nothing(),
+        };
+        let previous = confirmed.map_or(0, |extent| extent.base);
+        let root = Root { generation, previous, ..Root::default() };
         let bounds = Bounds { max_memory: self.options.max_memory };
-        let compiled = compile::compile_within(self.policy, &plan.bindings, numbering, generation, &bounds)
+        let compiled = compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &bounds)
             .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
-        Ok(Ready { plan, compiled, open_rules, generation, compile_ms, adopt_s, start })
+        Ok(Ready { plan, compiled, open_rules, generation, confirmed, compile_ms, adopt_s, start })
     }
 
     /// What would happen, without making it happen.
@@ -79,11 +107,11 @@ impl Wish<'_> {
     }
 
     /// Makes it happen; on any error what was in force still is.
-    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<LoadReport> {
+    pub(super) fn grant(&self, store: &Store, current: Option<&Current>) -> Result<Granted> {
         let mut ready = self.prepare(store, current)?;
         let conntrack_max = self.policy.settings.conntrack_max;
         let need = Sizes::for_need(
-            ready.compiled.lines.len() as u32,
+            ready.compiled.patch.end,
             ready.compiled.rule_slots,
             ready.compiled.zone_slots,
             conntrack_max,
@@ -97,17 +125,7 @@ impl Wish<'_> {
                 sizes.connections
             ));
         }
-        let mut array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-        let confirmed = current.and_then(|current| current.last_confirmed(&array));
-        let mut kept: Vec<Extent> = confirmed.into_iter().collect();
-        kept.extend(current.map(|current| current.live));
-        let lines = ready.compiled.lines.len() as u32;
-        let Some(base) = array.find_room(lines, &kept) else {
-            return Err(Error::system(format!(
-                "the policy array of {} lines has no room for {lines} more",
-                array.capacity()
-            )));
-        };
+        let mut array = store.policy_array()?;
         // New counters are zero.
         if current.is_some() {
             install::clear_rules(store, &ready.compiled.fresh_slots)?;
@@ -115,18 +133,18 @@ impl Wish<'_> {
         let devices = devices::list()?;
         ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
         self.options.tell(Phase::Publish);
-        let published = self.publish(store, &mut array, &mut ready, base, confirmed);
+        let published = self.publish(store, &mut array, &mut ready);
         if let Err(error) = published {
             detach_left(store, &ready.plan.hooks, old_hooks);
             return Err(error);
         }
         let mut generations = vec![ready.generation];
-        generations.extend(confirmed.map(|extent| extent.root.generation));
+        generations.extend(ready.confirmed.map(|extent| extent.root.generation));
         store.keep_states(&generations);
         // Until a confirmation the hooks stay to which the kernel may go back.
         let mut kept = ready.plan.hooks.clone();
         if self.options.confirm.is_some()
-            && let Some(extent) = confirmed
+            && let Some(extent) = ready.confirmed
         {
             let before = store.read_state(extent.root.generation)?;
             kept.extend(before.into_iter().flat_map(|state| state.hooks));
@@ -137,26 +155,20 @@ impl Wish<'_> {
         report.detached = detached;
         report.notes = ready.plan.notes.clone();
         self.fill(&mut report, &ready);
-        Ok(report)
+        array.settle();
+        Ok(Granted { report, state, members: ready.compiled.members })
     }
 
-    fn publish(
-        &self,
-        store: &Store,
-        array: &mut PolicyArray,
-        ready: &mut Ready,
-        base: u32,
-        previous: Option<Extent>,
-    ) -> Result<()> {
-        if let Some(first) = ready.compiled.lines.first_mut() {
-            let mut root = fw_common::layout::Root::from_line(first);
-            root.previous = previous.map_or(0, |extent| extent.base);
-            root.deadline_ns = self.options.confirm.map_or(0, |time| monotonic_ns() + time.as_nanos() as u64);
-            *first = root.to_line();
+    fn publish(&self, store: &Store, array: &mut PolicyArray, ready: &mut Ready) -> Result<()> {
+        let patch = &mut ready.compiled.patch;
+        if let Some(time) = self.options.confirm {
+            patch.set_deadline(monotonic_ns() + time.as_nanos() as u64);
         }
-        array.write(base, &ready.compiled.lines);
+        array.settle();
+        array.write(&patch.lines);
         store.write_state(&self.state(ready), &NumberedRules::of(&ready.compiled), self.source)?;
-        array.publish(base)
+        array.publish(ready.compiled.patch.root);
+        Ok(())
     }
 
     fn state(&self, ready: &Ready) -> State {
@@ -183,7 +195,7 @@ impl Wish<'_> {
     }
 
     fn fill(&self, report: &mut LoadReport, ready: &Ready) {
-        report.policy_bytes = (ready.compiled.lines.len() * 64) as u64;
+        report.policy_bytes = u64::from(ready.compiled.patch.held) * 64;
         report.compile_ms = Some(ready.compile_ms);
         report.total_ms = Some(milliseconds(ready.start));
         report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());

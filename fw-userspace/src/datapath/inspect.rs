@@ -13,7 +13,7 @@ use super::clock::monotonic_ns;
 use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
-use super::policy_array::{PolicyArray, map_error, open_map};
+use super::policy_array::{map_error, open_map};
 use super::state::{State, Via};
 use super::store::Store;
 use super::{install, open_loaded};
@@ -229,11 +229,8 @@ fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
 fn tables(store: &Store) -> Result<Vec<TableStatus>> {
     let sizes = install::sizes(store)?;
     let now_ns = monotonic_ns();
-    let array = PolicyArray::open(&store.maps().join("POLICY"), &store.maps().join("LIVE"))?;
-    let lines = array.live()?.map_or(0, |live| {
-        let before = array.at(live.root.previous).map_or(0, |extent| extent.root.lines);
-        live.root.lines + before
-    });
+    let array = store.policy_array()?;
+    let lines = array.live().map_or(0, |live| live.root.lines);
     Ok(vec![
         TableStatus {
             table: "connections",

@@ -9,7 +9,7 @@ use fw_common::verdict::Counter;
 
 use super::current::Current;
 use super::policy_array::{PolicyArray, map_error, open_map};
-use super::programs::{self, MAPS, Sizes};
+use super::programs::{self, MAPS, POLICY, Sizes};
 use super::state::Hook;
 use super::store::Store;
 use super::{batch, devices, hooks};
@@ -32,13 +32,16 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
         // Live connections stay where they are; see the note that `load` gives.
         connections: present.connections,
     };
-    let grown: Vec<&'static str> = sizes
+    let mut grown: Vec<&'static str> = sizes
         .entries()
         .iter()
         .zip(present.entries())
         .filter(|(new, old)| new.1 > old.1)
         .map(|(new, _)| new.0)
         .collect();
+    if sizes.policy_lines > present.policy_lines {
+        grown.push(POLICY);
+    }
     if !grown.is_empty() || current.state.object != programs::object_id() {
         replace(store, &sizes, &grown, current)?;
     }
@@ -92,11 +95,7 @@ fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
     for name in grown {
         let (old, new) = (store.maps().join(name), next.join(name));
         match *name {
-            "POLICY" => {
-                let live = store.maps().join("LIVE");
-                let old = PolicyArray::open(&old, &live)?;
-                PolicyArray::open(&new, &live)?.copy_from(&old);
-            }
+            POLICY => PolicyArray::open(&new)?.copy_from(&PolicyArray::open(&old)?),
             _ => copy_counters(&old, &new)?,
         }
     }
@@ -118,18 +117,20 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
     let mut entries = BTreeMap::new();
     for (name, value_size) in MAPS {
         let info = MapInfo::from_pin(store.maps().join(name)).map_err(|error| map_error(name, &error))?;
-        if info.value_size() as usize != value_size {
+        let is_whole = name == POLICY && (info.value_size() as usize).is_multiple_of(value_size);
+        if info.value_size() as usize != value_size && !is_whole {
             let found = info.value_size();
             return Err(map_error(
                 name,
                 &format!("its values have {found} bytes, {value_size} were expected"),
             ));
         }
-        entries.insert(name, info.max_entries());
+        let count = if name == POLICY { info.value_size() / value_size as u32 } else { info.max_entries() };
+        entries.insert(name, count);
     }
     let of = |name: &str| entries.get(name).copied().unwrap_or(0);
     Ok(Sizes {
-        policy_lines: of("POLICY"),
+        policy_lines: of(POLICY),
         rule_slots: of("RULES"),
         zone_slots: of("COUNTERS") / fw_common::REASON_SLOTS_PER_ZONE,
         connections: of("CONNECTIONS"),

@@ -34,11 +34,11 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
     let store = Store::create(bpffs)?;
     let current = Current::read(&store)?;
     let said = said_before(current.as_ref(), policy);
-    let report = Wish { source, policy, said, options }.grant(&store, current.as_ref());
-    if report.is_err() && !was_there {
+    let granted = Wish { source, policy, said, options }.grant(&store, current.as_ref());
+    if granted.is_err() && !was_there {
         let _ = store.remove();
     }
-    report
+    Ok(granted?.report)
 }
 
 /// What `attach` said holds as long as the rules have what it named; a file that names a device again wants it
@@ -73,7 +73,7 @@ pub fn confirm(bpffs: &Path) -> Result<LoadReport> {
             live.root.generation
         )));
     }
-    current.array(&store)?.confirm(live.base);
+    store.policy_array()?.confirm(live.base);
     detach_left(&store, &current.hooks, &current.state.hooks);
     let mut report = inspect::load_report(&store, &current.state)?;
     report.policy_bytes = u64::from(live.root.lines) * 64;
@@ -86,7 +86,7 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
-    let target = match current.array(&store)?.at(current.live.root.previous) {
+    let target = match store.policy_array()?.at(current.live.root.previous) {
         Some(target) => store.read_state(target.root.generation)?,
         None => None,
     };
@@ -100,7 +100,7 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     let said = Devices { given: state.given.clone(), taken: state.taken.clone() };
     let options = LoadOptions { max_memory: state.max_memory, ..LoadOptions::default() };
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
-    let mut report = wish.grant(&store, Some(&current))?;
+    let mut report = wish.grant(&store, Some(&current))?.report;
     report
         .notes
         .push(format!("generation {} is what generation {} was", report.generation, state.generation));
@@ -141,24 +141,14 @@ fn again(
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
-    let live = current.live.root;
-    let is_over = live.deadline_ns != 0 && monotonic_ns() >= live.deadline_ns;
-    if is_over && live.previous == 0 {
-        return Err(Error::system(
-            "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
-        ));
-    }
-    if live.deadline_ns != 0 && !is_over {
-        return Err(Error::system(
-            "the rules in force wait for their confirmation; run `fwctl confirm` or `fwctl rollback` first",
-        ));
-    }
+    current.refuse_unconfirmed()?;
     let source = store.read_source(current.state.generation)?;
     let policy = policy_of(&source)?;
     let mut said = current.said();
     change(&policy, &devices::list()?, &mut said)?;
     let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
-    Wish { source: &source, policy: &policy, said, options: &options }.grant(&store, Some(&current))
+    let wish = Wish { source: &source, policy: &policy, said, options: &options };
+    Ok(wish.grant(&store, Some(&current))?.report)
 }
 
 /// Detaches and removes state; says what was done.
@@ -175,7 +165,7 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
     let mut done = Vec::new();
-    current.array(&store)?.publish(0)?;
+    store.policy_array()?.publish(0);
     for hook in &current.hooks {
         hooks::detach(&store, hook);
         done.push(format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name()));

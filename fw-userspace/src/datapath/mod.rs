@@ -25,10 +25,12 @@ mod inspect;
 mod install;
 mod load;
 mod lock;
+mod object;
 mod place;
 mod plan;
 mod policy_array;
 mod programs;
+mod resident;
 mod state;
 mod store;
 
@@ -40,7 +42,10 @@ use crate::error::{Error, Result};
 
 pub use inspect::{source, stats, status};
 pub use load::{attach, confirm, detach, load, rollback, unload};
-pub use programs::{OBJECT, PROGRAMS};
+pub use object::{OBJECT, with_policy_bytes};
+pub use policy_array::PolicyArray;
+pub use programs::PROGRAMS;
+pub use resident::{Published, Resident};
 pub use store::Store;
 
 /// What a load is at, in this order.

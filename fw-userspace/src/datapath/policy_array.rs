@@ -2,16 +2,16 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use aya::maps::{Array, Map, MapData};
-use fw_common::layout::{Line, Root};
+use aya::maps::{Map, MapData};
+use fw_common::layout::{Line, Root, head};
 
+use crate::compile::{Damaged, Held};
 use crate::error::{Error, Result};
 
-/// The array, mapped into our memory, and the word that publishes a generation.
-pub(super) struct PolicyArray {
-    live: Array<MapData, u32>,
+/// The lines of the array, mapped into our memory.
+pub struct PolicyArray {
     lines: *mut Line,
     capacity: u32,
 }
@@ -19,20 +19,22 @@ pub(super) struct PolicyArray {
 /// One generation's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
+    /// The line of its root.
     pub(super) base: u32,
     pub(super) root: Root,
 }
 
 impl PolicyArray {
-    /// Opens the pinned maps `POLICY` and `LIVE` in `maps`.
-    pub(super) fn open(policy: &Path, live: &Path) -> Result<Self> {
-        let refused = |error: &dyn std::fmt::Display| map_error(&policy.display().to_string(), error);
-        let map = MapData::from_pin(policy).map_err(|error| refused(&error))?;
-        let capacity = map.info().map_err(|error| refused(&error))?.max_entries();
-        let bytes = capacity as usize * size_of::<Line>();
+    /// Opens the pinned map.
+    pub fn open(pin: &Path) -> Result<Self> {
+        Self::of(&MapData::from_pin(pin).map_err(|error| map_error(&pin.display().to_string(), &error))?)
+    }
+
+    /// Maps an array of one value.
+    pub fn of(map: &MapData) -> Result<Self> {
+        let bytes = map.info().map_err(|error| map_error("POLICY", &error))?.value_size() as usize;
         let fd = map.fd().as_fd().as_raw_fd();
-        let live = open_array(live)?;
-        // SAFETY: a shared mapping of the whole array, which the kernel checks against its size; unmapped in drop.
+        // SAFETY: a shared mapping of the whole value, which the kernel checks against its size; unmapped in drop.
         let memory = unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
             libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, 0)
@@ -41,83 +43,83 @@ impl PolicyArray {
             let error = std::io::Error::last_os_error();
             return Err(Error::system(format!("cannot map the policy array: {error}")));
         }
-        Ok(Self { live, lines: memory.cast(), capacity })
+        Ok(Self { lines: memory.cast(), capacity: (bytes / size_of::<Line>()) as u32 })
     }
 
     /// Lines that fit.
-    pub(super) fn capacity(&self) -> u32 {
+    pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// The generation that the live word names, confirmed or not.
-    pub(super) fn live(&self) -> Result<Option<Extent>> {
-        let base = self.live.get(&0, 0).map_err(|error| map_error("LIVE", &error))?;
-        Ok(self.at(base))
+    /// One line; `None` outside the array.
+    pub fn line(&self, number: u32) -> Option<Line> {
+        // SAFETY: inside the mapping. Lines that are read here are not written meanwhile: that is the business of
+        // whoever has the lock.
+        (number < self.capacity).then(|| unsafe { self.place(number).read_volatile() })
     }
 
-    /// The generation at an absolute line; `None` for line 0 or one outside the array.
+    /// The generation that the live word names, confirmed or not.
+    pub(super) fn live(&self) -> Option<Extent> {
+        self.at(self.head(head::LIVE).load(Ordering::Acquire))
+    }
+
+    /// The generation with its root at this line; `None` for line 0 or one outside the array.
     pub(super) fn at(&self, base: u32) -> Option<Extent> {
-        if base == 0 || base >= self.capacity {
+        if base == 0 {
             return None;
         }
-        // SAFETY: inside the mapping; a root is not written while it is live, but for its deadline, which is read
-        // again where it matters.
-        let line = unsafe { self.line(base).read_volatile() };
-        Some(Extent { base, root: Root::from_line(&line) })
+        Some(Extent { base, root: Root::from_line(&self.line(base)?) })
     }
 
     /// The generation that every hook follows now.
-    pub(super) fn in_force(&self, now_ns: u64) -> Result<Option<Extent>> {
-        let Some(live) = self.live()? else { return Ok(None) };
+    pub(super) fn in_force(&self, now_ns: u64) -> Option<Extent> {
+        let live = self.live()?;
         if live.root.deadline_ns == 0 || now_ns < live.root.deadline_ns {
-            return Ok(Some(live));
+            return Some(live);
         }
-        Ok(self.at(live.root.previous))
+        self.at(live.root.previous)
     }
 
-    /// Room for `lines` that overlaps none of `kept`; `None` if the array is too small.
-    pub(super) fn find_room(&self, lines: u32, kept: &[Extent]) -> Option<u32> {
-        let mut taken: Vec<(u32, u32)> =
-            kept.iter().map(|extent| (extent.base, extent.base + extent.root.lines)).collect();
-        taken.sort_unstable();
-        let mut base = 1;
-        for (start, end) in taken {
-            if start >= base && start - base >= lines {
-                return Some(base);
-            }
-            base = base.max(end);
-        }
-        (self.capacity.checked_sub(base)? >= lines).then_some(base)
+    /// What these generations hold.
+    pub(super) fn held(&self, kept: &[Extent]) -> std::result::Result<Held<'_>, Damaged> {
+        // SAFETY: the whole mapping; what is written to it goes through `&mut self`, or is the deadline of a root or a
+        // word of line 0, which nobody looks at through this.
+        let lines = unsafe { std::slice::from_raw_parts(self.lines, self.capacity as usize) };
+        let roots: Vec<u32> = kept.iter().map(|extent| extent.base).collect();
+        Held::by(lines, &roots)
     }
 
-    /// Writes a generation to lines that no reader can reach.
-    pub(super) fn write(&mut self, base: u32, lines: &[Line]) {
-        assert!(base as usize + lines.len() <= self.capacity as usize, "the room was found for these lines");
+    /// Writes lines that no reader can reach: none that is held, and [`Self::settle`] has returned since the others were.
+    pub fn write(&mut self, lines: &[(u32, Line)]) {
+        for (number, line) in lines {
+            assert!(*number < self.capacity, "the array was made large enough for these lines");
+            // SAFETY: inside the mapping (asserted), and no reader follows a root to these lines, as the caller promises.
+            unsafe { self.place(*number).write(*line) };
+        }
+    }
+
+    /// Makes a generation the live one, or none with 0: one store, for all hooks at once.
+    pub fn publish(&mut self, root: u32) {
+        self.head(head::SETTLED).store(0, Ordering::Release);
+        self.head(head::LIVE).store(root, Ordering::SeqCst);
+    }
+
+    /// Returns when no hook can be reading what was in force before: its lines may then be written again. At once, where
+    /// that has been waited for already.
+    pub(super) fn settle(&self) {
+        if self.head(head::SETTLED).load(Ordering::Acquire) != 0 {
+            return;
+        }
         wait_for_readers();
-        // SAFETY: inside the mapping (asserted), and no reader follows a root to these lines: they belong to no kept
-        // generation, and those that once did have been waited for.
-        unsafe { std::ptr::copy_nonoverlapping(lines.as_ptr(), self.line(base), lines.len()) };
+        self.head(head::SETTLED).store(1, Ordering::Release);
     }
 
-    /// Makes a generation the live one: one store, for all hooks at once.
-    pub(super) fn publish(&mut self, base: u32) -> Result<()> {
-        // A system call orders nothing by itself on every architecture.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        self.live.set(0, base, 0).map_err(|error| map_error("LIVE", &error))
-    }
-
-    /// Takes the deadline off a live generation. The one write to a published line: an aligned word, which readers
-    /// see before or after.
+    /// Takes the deadline off a live generation: an aligned word, which readers see before or after.
     pub(super) fn confirm(&mut self, base: u32) {
-        // SAFETY: inside the mapping, since `base` came from `at`; the second u64 of a root is its deadline, aligned
-        // as lines are; other processes only read it.
-        let deadline = unsafe { AtomicU64::from_ptr(self.line(base).cast::<u64>().wrapping_add(1)) };
-        deadline.store(0, Ordering::SeqCst);
-    }
-
-    /// The address of a line; to be followed only below `capacity`.
-    fn line(&self, number: u32) -> *mut Line {
-        self.lines.wrapping_add(number as usize)
+        let word = self.place(base).cast::<u64>().wrapping_add(Root::DEADLINE as usize);
+        // SAFETY: inside the mapping, since `base` came from `at`, and aligned as lines are; other processes only read
+        // it.
+        unsafe { AtomicU64::from_ptr(word) }.store(0, Ordering::SeqCst);
     }
 
     /// Copies all lines of another array to the same places.
@@ -126,11 +128,22 @@ impl PolicyArray {
         // SAFETY: both mappings are at least `count` lines long and distinct; this one has no readers yet.
         unsafe { std::ptr::copy_nonoverlapping(other.lines, self.lines, count) };
     }
+
+    /// A word of line 0.
+    fn head(&self, word: u32) -> &AtomicU32 {
+        // SAFETY: the first line is there, and words are aligned.
+        unsafe { AtomicU32::from_ptr(self.lines.cast::<u32>().wrapping_add(word as usize)) }
+    }
+
+    /// The address of a line; to be followed only below `capacity`.
+    fn place(&self, number: u32) -> *mut Line {
+        self.lines.wrapping_add(number as usize)
+    }
 }
 
 impl Drop for PolicyArray {
     fn drop(&mut self) {
-        // SAFETY: exactly what `open` mapped.
+        // SAFETY: exactly what `of` mapped.
         unsafe { libc::munmap(self.lines.cast(), self.capacity as usize * size_of::<Line>()) };
     }
 }
@@ -145,11 +158,6 @@ fn wait_for_readers() {
         // Refused on nohz_full systems: programs run for microseconds, this waits for many scheduler ticks.
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-}
-
-/// Opens a pinned array.
-pub(super) fn open_array<V: aya::Pod>(path: &Path) -> Result<Array<MapData, V>> {
-    open_map(path)?.try_into().map_err(|error| map_error(&path.display().to_string(), &error))
 }
 
 /// Opens a pinned map.

@@ -1,4 +1,4 @@
-//! The object that is embedded in this binary, brought into the kernel.
+//! The programs and maps of the embedded object, brought into the kernel.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,23 +12,22 @@ use fw_common::layout::Line;
 use fw_common::verdict::Counter;
 use fw_common::{FlowKey, REASON_SLOTS_PER_ZONE};
 
+use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
-
-/// `fw-ebpf`, built by this crate's build script.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/fw-ebpf.o"));
 
 /// Its programs.
 pub const PROGRAMS: [&str; 3] = [XDP_RECEIVED, TC_RECEIVED, TC_SENT];
+pub(super) const POLICY: &str = "POLICY";
 pub(super) const XDP_RECEIVED: &str = "xdp_received";
 pub(super) const TC_RECEIVED: &str = "tc_received";
 pub(super) const TC_SENT: &str = "tc_sent";
 
-/// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. SCRATCH is not pinned: it
-/// means nothing between packets, and another build may need more of it.
-pub(super) const MAPS: [(&str, usize); 10] = [
-    ("LIVE", size_of::<u32>()),
+/// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
+/// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
+/// more of it.
+pub(super) const MAPS: [(&str, usize); 9] = [
     ("COUNT", size_of::<u64>()),
-    ("POLICY", size_of::<Line>()),
+    (POLICY, size_of::<Line>()),
     ("CONNECTIONS", size_of::<Connection>()),
     ("HALF_OPEN", size_of::<Connection>()),
     ("EXPIRY", size_of::<FlowKey>()),
@@ -37,6 +36,9 @@ pub(super) const MAPS: [(&str, usize); 10] = [
     ("COUNTERS", size_of::<Counter>()),
     ("RULES", size_of::<Counter>()),
 ];
+
+/// Lines that the policy array is larger than it has to be, at least: 1 MiB.
+const SPARE_LINES: u32 = 1 << 14;
 
 /// How large the maps are to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +50,10 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// For a rule set that needs this much, with room for the next ones: three generations at a time.
+    /// For a rule set that needs this much, with room for the next ones.
     pub(super) fn for_need(lines: u32, rule_slots: u32, zone_slots: u32, connections: u32) -> Self {
         Self {
-            policy_lines: lines.saturating_mul(4).max(4096).next_power_of_two(),
+            policy_lines: (lines + lines / 2).next_multiple_of(SPARE_LINES) + SPARE_LINES,
             rule_slots: rule_slots.saturating_mul(2).max(2048).next_power_of_two(),
             zone_slots: zone_slots.saturating_mul(2).max(16).next_power_of_two(),
             connections,
@@ -59,9 +61,8 @@ impl Sizes {
     }
 
     /// Maps and their number of entries.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 6] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 5] {
         [
-            ("POLICY", self.policy_lines),
             ("RULES", self.rule_slots),
             ("COUNTERS", self.zone_slots.saturating_mul(REASON_SLOTS_PER_ZONE)),
             ("CONNECTIONS", self.connections),
@@ -98,10 +99,13 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
     for (name, path) in pins {
         loader.map_pin_path(name, path.as_path());
     }
+    let last = u64::from(sizes.policy_lines - 1) * size_of::<Line>() as u64;
+    loader.override_global("POLICY_LAST", &last, true);
     let mask = expiry(sizes.connections) - 1;
     loader.override_global("EXPIRY_MASK", &mask, true);
     loader.override_global("MAX_CONNECTIONS", &sizes.connections, true);
-    let mut object = loader.load(OBJECT).map_err(|error| load_error(&error))?;
+    let image = with_policy_bytes(sizes.policy_lines * size_of::<Line>() as u32);
+    let mut object = loader.load(&image).map_err(|error| load_error(&error))?;
     for name in PROGRAMS {
         let program = object
             .program_mut(name)

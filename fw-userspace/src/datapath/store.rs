@@ -10,6 +10,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::blob;
+use super::policy_array::PolicyArray;
+use super::programs::POLICY;
 use super::state::{Hook, NumberedRules, State};
 use crate::compile::{Numbering, RuleInfo};
 use crate::error::{Error, Result};
@@ -109,6 +111,11 @@ impl Store {
         Ok(())
     }
 
+    /// The pinned policy array.
+    pub(super) fn policy_array(&self) -> Result<PolicyArray> {
+        PolicyArray::open(&self.maps().join(POLICY))
+    }
+
     /// Where programs are pinned.
     pub fn programs(&self) -> PathBuf {
         self.root.join("programs")
@@ -132,6 +139,18 @@ impl Store {
     pub(super) fn write_state(&self, state: &State, rules: &NumberedRules, source: &[u8]) -> Result<()> {
         self.keep(SOURCE, state.generation, source)?;
         self.keep(RULES, state.generation, &encoded(rules)?)?;
+        self.keep(STATE, state.generation, &encoded(state)?)
+    }
+
+    /// Remembers a generation that differs from an earlier one in nothing but its state, before it is in force.
+    pub(super) fn write_state_alone(&self, state: &State, like: u32) -> Result<()> {
+        for what in [SOURCE, RULES] {
+            let (from, to) = (self.kept(what, like), self.kept(what, state.generation));
+            let _ = fs::remove_file(&to);
+            fs::hard_link(&from, &to).map_err(|error| {
+                Error::system(format!("cannot pin \"{}\" again: {error}", from.display()))
+            })?;
+        }
         self.keep(STATE, state.generation, &encoded(state)?)
     }
 

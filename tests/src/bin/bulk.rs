@@ -61,7 +61,7 @@ fn measure(bulk: Bulk) {
     println!(
         " {again_ms:>10.1} {:>9} {:>9} {:>9}",
         ipv4 + ipv6,
-        compiled.lines.len(),
+        compiled.patch.lines.len(),
         peak_kib().unwrap_or(0) >> 10
     );
 }

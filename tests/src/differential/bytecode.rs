@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use fw_common::conntrack::{Class, Connection};
 use fw_common::layout::Line;
 use fw_common::{Direction, Hook, REASON_SLOTS_PER_ZONE, Verdict};
-use fw_userspace::compile::{self, Numbering};
+use fw_userspace::compile::{self, Numbering, Patch};
 use fw_userspace::model::{Faces, Policy};
 use fw_userspace::simulate::{Judged, Simulation};
 
@@ -151,21 +151,21 @@ impl<'k> Twins<'k> {
             let compiled =
                 compile::compile(&self.policy, &bindings, self.numbering.clone(), self.generation)?;
             let at = bindings[turn as usize].carries.name().to_owned();
-            variants.push((at, compiled.lines));
+            variants.push((at, compiled.patch));
         }
         let Some((at, first)) = variants.first() else { return Ok(()) };
         self.kernel.publish(first)?;
         self.at.clone_from(at);
         let mut changing = BTreeSet::new();
-        for (_, lines) in &variants {
-            ensure!(lines.len() == first.len(), "the place of the device changes how many lines there are");
-            changing.extend((0..lines.len()).filter(|number| lines[*number] != first[*number]));
+        for (_, Patch { lines, .. }) in &variants {
+            let is_alike = lines.len() == first.lines.len();
+            ensure!(is_alike, "the place of the device changes how many lines there are");
+            let pairs = lines.iter().zip(&first.lines).enumerate();
+            changing.extend(pairs.filter(|(_, (ours, firsts))| ours != firsts).map(|(place, _)| place));
         }
         self.differing = variants
             .iter()
-            .map(|(at, lines)| {
-                (at.clone(), changing.iter().map(|number| (*number as u32, lines[*number])).collect())
-            })
+            .map(|(at, patch)| (at.clone(), changing.iter().map(|place| patch.lines[*place]).collect()))
             .collect();
         Ok(())
     }
@@ -201,7 +201,7 @@ impl<'k> Twins<'k> {
     fn judge(&mut self, crossing: &Crossing) -> Result<Judged<'_>> {
         if self.at != crossing.at {
             let lines = self.differing.get(crossing.at).context("nothing of that name has a device")?;
-            self.kernel.rewrite(lines.iter().map(|(number, line)| (*number, line)))?;
+            self.kernel.rewrite(lines);
             crossing.at.clone_into(&mut self.at);
         }
         let hook = hook_of(&self.policy, crossing);

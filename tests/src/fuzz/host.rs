@@ -38,7 +38,7 @@ impl Host {
         let compiled =
             compile(&policy, &bindings, Numbering::default(), 1).unwrap_or_else(|error| panic!("{error}"));
         let mut tables = MemoryTables::new(policy.settings.conntrack_max as usize);
-        tables.publish(&compiled.lines);
+        tables.publish(&compiled.patch.image());
         Self { tables, compiled, ifindex }
     }
 

@@ -62,7 +62,7 @@ fn compiles_alike(policy: &Policy) {
     let twice = compile(policy, &bindings, Numbering::default(), 7);
     match (once, twice) {
         (Ok(once), Ok(twice)) => {
-            assert!(once.lines == twice.lines, "compiled twice, two different generations");
+            assert!(once.patch.lines == twice.patch.lines, "compiled twice, two different generations");
             assert_eq!(once.rules, twice.rules);
             let slots: std::collections::HashSet<u32> = once.rules.iter().map(|rule| rule.slot).collect();
             assert_eq!(slots.len(), once.rules.len(), "a slot of its own for every rule");

@@ -111,9 +111,9 @@ impl<'a> Twins<'a> {
     /// The same without a new generation: the device has moved.
     fn place(&mut self, policy: &Policy, at: &str) -> Result<u32> {
         let on_host = self.compile(policy, at, self.host.now_ns.get())?;
-        self.host.publish(&on_host.lines);
+        self.host.publish(&on_host.patch.image());
         let in_kernel = self.compile(policy, at, now_ns())?;
-        self.kernel.publish(&in_kernel.lines)?;
+        self.kernel.publish(&in_kernel.patch)?;
         self.kernel.watch_rules(in_kernel.rule_slots);
         let zone = on_host.zones.iter().find(|(_, name, _)| *name == at).map_or(0, |(zone, ..)| *zone);
         self.placed = Some((at.to_owned(), zone));

@@ -70,9 +70,9 @@ impl Twin {
         bindings.iter_mut().for_each(|binding| binding.ifindex = IFINDEX);
         let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1).unwrap();
         let mut kernel = Kernel::load().unwrap();
-        kernel.publish(&compiled.lines).unwrap();
+        kernel.publish(&compiled.patch).unwrap();
         let zone = compiled.zones[0].0;
-        Self { kernel, received, host: MemoryTables::new(1024), lines: compiled.lines, zone }
+        Self { kernel, received, host: MemoryTables::new(1024), lines: compiled.patch.image(), zone }
     }
 
     /// Starts with what was sent before; checks that both sides agree about every trial, and says what they agree on.

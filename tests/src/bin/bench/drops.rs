@@ -1,160 +1,152 @@
-//! Dropped packets a second on a veth: fwctl at XDP against a program that drops everything without a look.
-//!
-//! Frames are made in the kernel by live test runs in the client's namespace and sent to the server's device.
-//! A veth's receiver runs in the softirq of its sender, so generator and filter share one CPU: the time of a
-//! packet is both. What the generator costs alone is measured too and printed beside.
+//! Parts `rules` and `cidrs`: what a dropped packet costs, against the number of rules and of CIDRs.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use anyhow::Result;
 
-use anyhow::{Context as _, Result, ensure};
-use fw_tests::netns::{Namespace, Rig};
+use crate::figures::{Goal, Limit, Sample};
+use crate::grid::{Cell, Grid};
+use crate::keys::{Kind, Layer, Place};
+use crate::lane::Variant;
+use crate::nft::Form;
+use crate::options::Options;
+use crate::random::Random;
+use crate::results::{self, Results};
+use crate::sets::Set;
+use crate::{geo, plots};
 
-use crate::figures::{Goal, MEASURED, Sample, WARM_UP};
-use crate::filter::{Filter, Loaded};
-use crate::machine;
-use crate::rules::{self, Denied};
-use crate::tiny::{Kind, Tiny, XDP_DROP};
+/// Rule sets: the sizes of the goals, and some between.
+const RULES: [usize; 5] = [10, 100, 1000, 10_000, 100_000];
+/// Prefix lists.
+const CIDRS: [usize; 5] = [10, 1000, 10_000, 100_000, 1_000_000];
+/// No goal is about these.
+const OF_THE_CURVE: [usize; 2] = [100, 10_000];
+/// Different frames, where they are not one, for rules and for CIDRs: far more than the first caches have room for, and
+/// with CIDRs enough to touch most of a large table.
+const KEYS: [usize; 2] = [1 << 16, 1 << 18];
+/// Forms of nftables for rules, each with the largest set that it is measured with: linear ones take tens of
+/// microseconds a packet.
+const FORMS: [(Form, usize); 3] = [(Form::Linear, 1000), (Form::Sets, 10_000), (Form::Tracked, 1000)];
 
-/// Frames of each variant in each round, in one call: every call costs milliseconds before its first frame.
-const FRAMES: u32 = 1_000_000;
-/// Frames of the call that tells what those milliseconds are.
-const FEW: u32 = 64;
-/// Frames of the check before.
-const CHECKED: u32 = 10_000;
-/// Packets that the two hosts exchange by themselves in a round (neighbour and multicast discovery), at most.
-const CHATTER: u64 = 100;
-
-/// One kind of frame and its figures.
-struct Row {
-    denied: Denied,
-    generator: Tiny,
-    empty: Sample,
-    ours: Sample,
+/// Part `rules`.
+pub(crate) fn rules(options: &Options, results: &mut Results) -> Result<()> {
+    let sizes = options.sizes(&RULES, &OF_THE_CURVE);
+    let mut variants = vec![(Variant::EmptyXdp, 0), (Variant::EmptyTc, 0), (Variant::XdpFilter, 0)];
+    for (number, size) in sizes.iter().enumerate() {
+        variants.extend([(Variant::OursXdp, number), (Variant::OursTc, number)]);
+        let forms = FORMS.iter().filter(|(_, most)| size <= most);
+        variants.extend(forms.map(|(form, _)| (Variant::Nft(*form), number)));
+    }
+    let grid = Grid {
+        part: "rules",
+        sets: sizes.into_iter().map(Set::rules).collect(),
+        kinds: Kind::ALL.to_vec(),
+        places: places(options),
+        keys: KEYS[0],
+        variants,
+    };
+    report("rules", &grid.measure(options)?, results)
 }
 
-/// Measures and prints; the ratios that were promised.
-pub(crate) fn measure(rig: &Rig, filter: &Filter<'_>) -> Result<Vec<Goal>> {
-    let (ifindex, server) = (rig.client.index("eth0")?, rig.server.index("eth0")?);
-    let mut rows = Vec::new();
-    for denied in rules::denied() {
-        let generator = Tiny::generator(Some(ifindex), denied.places)?;
-        rows.push(Row { denied, generator, empty: Sample::default(), ours: Sample::default() });
+/// Part `cidrs`.
+pub(crate) fn cidrs(options: &Options, results: &mut Results) -> Result<()> {
+    let all = geo::cidrs()?;
+    println!("   {} CIDRs of all countries, of which each list has some at random", all.len());
+    let mut variants = vec![(Variant::EmptyXdp, 0), (Variant::EmptyTc, 0)];
+    let mut sets = Vec::new();
+    for (number, size) in options.sizes(&CIDRS, &OF_THE_CURVE).into_iter().enumerate() {
+        sets.push(Set::cidrs(Random(1).pick(all.clone(), size)));
+        let ours = [Variant::OursXdp, Variant::OursTc];
+        variants.extend(ours.into_iter().chain([Variant::Nft(Form::Sets)]).map(|variant| (variant, number)));
     }
-    let alone = Tiny::generator(None, rows[0].denied.places)?;
-    let mut generating = Sample::default();
-    let dropper = Tiny::returning(Kind::Xdp, XDP_DROP)?;
+    let kinds = Kind::ALL.into_iter().filter(|kind| kind.layer == Layer::Groups).collect();
+    let grid = Grid { part: "cidrs", sets, kinds, places: places(options), keys: KEYS[1], variants };
+    report("cidrs", &grid.measure(options)?, results)
+}
 
-    check(rig, filter, &rows).context("before timing")?;
-    for round in 0..WARM_UP + MEASURED {
-        let link = rig.server.run(|| dropper.attach(server))?;
-        for row in &mut rows {
-            row.empty.take(round, rate(rig, row)?.0);
+fn places(options: &Options) -> Vec<Place> {
+    if options.quick { vec![Place::Table] } else { vec![Place::Hot, Place::Table, Place::Uniform] }
+}
+
+fn report(part: &str, cells: &[Cell], results: &mut Results) -> Result<()> {
+    let header =
+        ["frames", "sources", "filter", part, "million/s", "ns a packet", "over empty", "of its rate"];
+    let mut table = results::table(&header);
+    for cell in cells {
+        table.add_row([
+            cell.kind.to_owned(),
+            cell.place.to_owned(),
+            cell.variant.to_owned(),
+            cell.size.to_string(),
+            cell.ns.map(|ns| 1e3 / ns).show(2),
+            cell.ns.show(0),
+            cell.over_empty().show(0),
+            cell.rate().show(2),
+        ]);
+    }
+    println!("\n{table}");
+    plots::cost(part, cells)?;
+    plots::rates(part, cells)?;
+    let goals = if part == "rules" { goals(cells) } else { large(cells) };
+    results.take(part, cells, goals)
+}
+
+/// What was promised of rules. Frames come from random networks of the set; how flat the cost is is told of one frame
+/// again and again as well, which finds its lines in the first cache.
+fn goals(cells: &[Cell]) -> Vec<Goal> {
+    let ours_at = |kind, place, size| find(cells, Variant::OursXdp, kind, place, size);
+    let ours = |kind: Kind, size: usize| ours_at(kind, Place::Table, size);
+    let mut goals = Vec::new();
+    for kind in Kind::ALL {
+        let (most_ns, least_rate) = if kind.layer == Layer::Acl { (40.0, 0.8) } else { (60.0, 0.75) };
+        let mut add = |what: &str, unit, limit, rounds: Option<Sample>| {
+            goals.extend(
+                rounds.map(|rounds| Goal::new(format!("{}: {what}", kind.name()), unit, limit, rounds)),
+            );
+        };
+        let few = ours(kind, 10).map(Cell::over_empty);
+        add("XDP, 10 rules, over empty", "ns", Limit::AtMost(most_ns), few.clone());
+        for (size, most) in [(1000, 1.1), (100_000, 1.25)] {
+            for place in [Place::Hot, Place::Table] {
+                let [few, many] = [10, size].map(|size| ours_at(kind, place, size).map(Cell::over_empty));
+                let grown = many.zip(few).map(|(many, few)| many.over(&few));
+                let what = format!("XDP, the same, {size} rules / 10, {}", place.name());
+                add(&what, "times", Limit::AtMost(most), grown);
+            }
         }
-        let elapsed = generate(rig, &alone, &rows[0].denied.frame)?;
-        generating.take(round, f64::from(FRAMES) / elapsed.as_secs_f64());
-        drop(link);
-        let loaded = filter.load()?;
-        for row in &mut rows {
-            row.ours.take(round, counted_rate(rig, &loaded, row)?);
+        let other = Kind { family: 0, ..kind };
+        if kind != other {
+            let four = ours(other, 10).map(Cell::over_empty);
+            let ratio = few.as_ref().zip(four).map(|(six, four)| six.over(&four));
+            add("XDP, 10 rules, over empty, / IPv4", "times", Limit::AtMost(2.0), ratio);
         }
+        let rate = ours(kind, 1000).map(Cell::rate);
+        add("XDP, 1000 rules, packets/s / empty", "times", Limit::AtLeast(least_rate), rate.clone());
+        let theirs = find(cells, Variant::XdpFilter, kind, Place::Table, 10).map(Cell::rate);
+        let ratio = rate.zip(theirs).map(|(own, theirs)| own.over(&theirs));
+        add("XDP, 1000 rules, packets/s / xdp-filter", "times", Limit::AtLeast(1.0), ratio);
+
+        let own = find(cells, Variant::OursTc, kind, Place::Table, 1000).map(Cell::rate);
+        let netdev = [Form::Linear, Form::Sets];
+        let peers =
+            netdev.iter().filter_map(|form| find(cells, Variant::Nft(*form), kind, Place::Table, 1000));
+        let best = peers.map(Cell::rate).max_by(|a, b| a.median().total_cmp(&b.median()));
+        let ratio = own.zip(best).map(|(own, best)| own.over(&best));
+        add("TC, 1000 rules, packets/s / best nft at netdev", "times", Limit::AtLeast(1.3), ratio);
     }
-    print(&rows, &generating);
-    Ok(rows.into_iter().map(goal).collect())
+    goals
 }
 
-/// Every frame arrives and is dropped for the reason expected.
-fn check(rig: &Rig, filter: &Filter<'_>, rows: &[Row]) -> Result<()> {
-    let loaded = filter.load()?;
-    for Row { denied, generator, .. } in rows {
-        let before = loaded.counted(denied.reason)?;
-        rig.client.run(|| generator.send(&denied.frame, CHECKED))?;
-        settled(&rig.server)?;
-        let counted = loaded.counted(denied.reason)? - before;
-        ensure!(
-            counted == u64::from(CHECKED),
-            "of {CHECKED} frames ({}) {counted} were counted as {}: {}",
-            denied.name,
-            denied.reason.layer().name(),
-            denied.reason.name()
-        );
-    }
-    Ok(())
+/// What was promised of CIDRs.
+fn large(cells: &[Cell]) -> Vec<Goal> {
+    let kinds = Kind::ALL.into_iter();
+    let found = kinds.filter_map(|kind| find(cells, Variant::OursXdp, kind, Place::Table, 1_000_000));
+    let goal = |cell: &Cell| {
+        let what = format!("{}: XDP, 1000000 CIDRs, over empty", cell.kind);
+        Goal::new(what, "ns", Limit::AtMost(100.0), cell.over_empty())
+    };
+    found.map(goal).collect()
 }
 
-/// Frames that arrived, a second, and how many they were.
-fn rate(rig: &Rig, row: &Row) -> Result<(f64, u64)> {
-    let before = settled(&rig.server)?;
-    let elapsed = generate(rig, &row.generator, &row.denied.frame)?;
-    let arrived = settled(&rig.server)? - before;
-    ensure!(arrived > 0, "no frame ({}) arrived", row.denied.name);
-    Ok((arrived as f64 / elapsed.as_secs_f64(), arrived))
-}
-
-/// The same, and all of them were dropped as they should be.
-fn counted_rate(rig: &Rig, loaded: &Loaded<'_>, row: &Row) -> Result<f64> {
-    let before = loaded.counted(row.denied.reason)?;
-    let (rate, arrived) = rate(rig, row)?;
-    let counted = loaded.counted(row.denied.reason)? - before;
-    ensure!(
-        arrived.abs_diff(counted) <= CHATTER,
-        "of {arrived} frames ({}) that arrived {counted} were counted as dropped",
-        row.denied.name
-    );
-    Ok(rate)
-}
-
-/// Runs a generator on one CPU: how long its frames took, without what comes before the first.
-fn generate(rig: &Rig, generator: &Tiny, frame: &[u8]) -> Result<Duration> {
-    rig.client.run(|| {
-        machine::pin(0)?;
-        let start = Instant::now();
-        generator.send(frame, FEW)?;
-        let preparing = start.elapsed();
-        let start = Instant::now();
-        generator.send(frame, FRAMES)?;
-        Ok(start.elapsed().saturating_sub(preparing).max(Duration::from_millis(1)))
-    })
-}
-
-/// Packets that the device has received, when it has done with all of them.
-fn settled(namespace: &Namespace) -> Result<u64> {
-    let mut last = received(namespace)?;
-    for _ in 0..50 {
-        thread::sleep(Duration::from_millis(2));
-        let now = received(namespace)?;
-        if now == last {
-            break;
-        }
-        last = now;
-    }
-    Ok(last)
-}
-
-fn received(namespace: &Namespace) -> Result<u64> {
-    let text = namespace.ip("-statistics -json link show dev eth0")?;
-    let links: serde_json::Value = serde_json::from_str(&text)?;
-    links[0]["stats64"]["rx"]["packets"].as_u64().context("`ip` told no received packets")
-}
-
-fn print(rows: &[Row], generating: &Sample) {
-    println!("\n1. Dropped packets on a veth, million a second: median (lowest-highest)\n");
-    println!("  {:<28} {:<22} {:<22} ours / empty", "60-byte frames", "empty XDP program", "fwctl, mode xdp");
-    for Row { denied, empty, ours, .. } in rows {
-        let (name, ratio) = (denied.name, ours.over(empty));
-        println!("  {name:<28} {:<22} {:<22} {ratio}", empty.in_units(1e6, 2), ours.in_units(1e6, 2));
-    }
-    println!("\n  The same as ns a packet, generator and veth included (they run on the same CPU):\n");
-    let ns = |sample: &Sample| 1e9 / sample.median();
-    println!("  {:<28} {:>8} {:>8} {:>12}", "", "empty", "fwctl", "fwctl-empty");
-    for Row { denied, empty, ours, .. } in rows {
-        let (empty, ours) = (ns(empty), ns(ours));
-        println!("  {:<28} {empty:>8.0} {ours:>8.0} {:>12.0}", denied.name, ours - empty);
-    }
-    println!("  generator alone, frames made and thrown away: {:.0}", ns(generating));
-}
-
-fn goal(row: Row) -> Goal {
-    let what = format!("XDP drops / empty program: {}", row.denied.name);
-    Goal { what, at_least: 0.5, ratio: row.ours.over(&row.empty) }
+fn find(cells: &[Cell], variant: Variant, kind: Kind, place: Place, size: usize) -> Option<&Cell> {
+    let wanted = (variant.name(), kind.name(), place.name(), size);
+    cells.iter().find(|cell| (cell.variant, cell.kind, cell.place, cell.size) == wanted)
 }

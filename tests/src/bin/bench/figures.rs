@@ -1,39 +1,47 @@
-//! Rounds of measurements as medians, spreads and ratios. It never judges a figure.
+//! Rounds of measurements as medians, spreads and ratios, and what was promised of them. A figure that misses its goal
+//! is said and fails nothing.
 
 use std::fmt;
 
-/// Rounds whose figures are thrown away: caches, frequency, page faults.
-pub(crate) const WARM_UP: usize = 2;
-/// Rounds that count.
-pub(crate) const MEASURED: usize = 7;
+use serde::Serialize;
 
 /// The values of one variant, one a round.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sample(Vec<f64>);
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Sample(pub(crate) Vec<f64>);
 
 impl Sample {
-    /// Takes the value of a round, unless it is a warm-up.
-    pub(crate) fn take(&mut self, round: usize, value: f64) {
-        if round >= WARM_UP {
-            self.0.push(value);
-        }
-    }
-
-    /// The value in the middle.
+    /// The value in the middle, NaN of nothing.
     pub(crate) fn median(&self) -> f64 {
-        median(&self.0)
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// Ratio of the medians, and the spread of the ratios round by round.
-    pub(crate) fn over(&self, other: &Self) -> Ratio {
-        let pairs = self.0.iter().zip(&other.0).map(|(ours, theirs)| ours / theirs).collect();
-        Ratio { medians: self.median() / other.median(), rounds: Self(pairs) }
+    /// Round by round with another sample of the same rounds.
+    pub(crate) fn with(&self, other: &Self, join: impl Fn(f64, f64) -> f64) -> Self {
+        Self(self.0.iter().zip(&other.0).map(|(own, other)| join(*own, *other)).collect())
     }
 
-    /// The median, then lowest and highest, in another unit.
-    pub(crate) fn in_units(&self, unit: f64, decimals: usize) -> String {
-        let (median, low, high) = (self.median() / unit, self.lowest() / unit, self.highest() / unit);
-        format!("{median:8.decimals$} ({low:.decimals$}-{high:.decimals$})")
+    /// Each value as something else.
+    pub(crate) fn map(&self, change: impl Fn(f64) -> f64) -> Self {
+        Self(self.0.iter().map(|value| change(*value)).collect())
+    }
+
+    /// Round by round.
+    pub(crate) fn over(&self, other: &Self) -> Self {
+        self.with(other, |own, other| own / other)
+    }
+
+    /// Round by round.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        self.with(other, |own, other| own - other)
+    }
+
+    /// The median, then lowest and highest.
+    pub(crate) fn show(&self, decimals: usize) -> String {
+        let (median, low, high) = (self.median(), self.lowest(), self.highest());
+        format!("{median:.decimals$} ({low:.decimals$}-{high:.decimals$})")
     }
 
     fn lowest(&self) -> f64 {
@@ -45,40 +53,47 @@ impl Sample {
     }
 }
 
-/// The value in the middle, NaN of nothing.
-pub(crate) fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+/// What a figure is to be.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Limit {
+    /// This or less.
+    AtMost(f64),
+    /// This or more.
+    AtLeast(f64),
 }
 
-/// How one variant compares with another of the same rounds.
-#[derive(Clone, Debug)]
-pub(crate) struct Ratio {
-    medians: f64,
-    rounds: Sample,
-}
-
-impl fmt::Display for Ratio {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{:.3} ({:.3}-{:.3})", self.medians, self.rounds.lowest(), self.rounds.highest())
-    }
-}
-
-/// A ratio that was promised.
+/// A figure that was promised.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Goal {
-    /// What of what.
-    pub(crate) what: String,
-    /// At least this.
-    pub(crate) at_least: f64,
-    /// What came out.
-    pub(crate) ratio: Ratio,
+    what: String,
+    unit: &'static str,
+    limit: Limit,
+    rounds: Sample,
+    reached: bool,
+}
+
+impl Goal {
+    /// The median of the rounds is to keep the limit.
+    pub(crate) fn new(what: impl Into<String>, unit: &'static str, limit: Limit, rounds: Sample) -> Self {
+        let median = rounds.median();
+        let reached = match limit {
+            Limit::AtMost(limit) => median <= limit,
+            Limit::AtLeast(limit) => median >= limit,
+        };
+        Self { what: what.into(), unit, limit, rounds, reached }
+    }
 }
 
 impl fmt::Display for Goal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, at_least, ratio } = self;
-        let reached = if ratio.medians >= *at_least { "reached" } else { "MISSED" };
-        write!(out, "  {what:<54} {ratio:<22} goal >= {at_least:.2}: {reached}")
+        let Self { what, unit, limit, rounds, reached } = self;
+        let decimals = if *unit == "times" { 3 } else { 1 };
+        let limit = match limit {
+            Limit::AtMost(limit) => format!("<= {limit}"),
+            Limit::AtLeast(limit) => format!(">= {limit}"),
+        };
+        let reached = if *reached { "reached" } else { "MISSED" };
+        write!(out, "{what:<66} {:<26} {unit:<6} goal {limit}: {reached}", rounds.show(decimals))
     }
 }

@@ -1,93 +1,75 @@
-//! fwctl on the server's device, loaded and unloaded between rounds.
+//! fwctl on the server's device.
 //!
 //! By the library that `fwctl` is a face of, not by the command: `cargo run --bin bench` does not build the
 //! command, and an old one next to us would be measured instead of this tree.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result, bail};
-use fw_common::Reason;
-use fw_tests::netns::Namespace;
-use fw_userspace::datapath::{self, LoadOptions};
-use fw_userspace::document;
+use anyhow::Result;
+use fw_common::{Reason, Verdict};
+use fw_tests::netns::{BpffsDir, Namespace};
+use fw_userspace::datapath::{self, LoadOptions, Resident};
 use fw_userspace::model::Policy;
 use fw_userspace::report::LoadReport;
 
-use crate::rules;
-
-/// What is to be loaded.
-pub(crate) struct Filter<'a> {
-    namespace: &'a Namespace,
-    bpffs: &'a Path,
-    source: Vec<u8>,
-    policy: Policy,
-}
-
-impl<'a> Filter<'a> {
-    /// With the received side where `mode` says.
-    pub(crate) fn new(namespace: &'a Namespace, bpffs: &'a Path, mode: &str) -> Result<Self> {
-        let source = serde_json::to_vec_pretty(&rules::file(mode))?;
-        let policy = policy(&source)?;
-        Ok(Self { namespace, bpffs, source, policy })
-    }
-
-    /// Puts it in force until the value goes.
-    pub(crate) fn load(&self) -> Result<Loaded<'_>> {
-        let options = LoadOptions { require_devices: true, ..LoadOptions::default() };
-        let load = || datapath::load(self.bpffs, &self.source, &self.policy, &options);
-        let report = self.namespace.run(load)?;
-        Ok(Loaded { filter: self, report })
-    }
-}
-
-/// Rules in force.
-pub(crate) struct Loaded<'a> {
-    filter: &'a Filter<'a>,
-    /// What the load said.
+/// Rules in force in a namespace, until the value goes and with it the pins.
+pub(crate) struct Loaded {
+    bpffs: BpffsDir,
+    /// What the last load said.
     pub(crate) report: LoadReport,
 }
 
-impl Loaded<'_> {
-    /// Packets that arrived and were counted under this reason.
-    pub(crate) fn counted(&self, reason: Reason) -> Result<u64> {
-        self.count(|verdict, layer, name| {
-            (verdict, layer, name) == (verdict_word(reason), reason.layer().name(), reason.name())
+impl Loaded {
+    /// Puts rules in force where nothing was.
+    pub(crate) fn new(namespace: &Namespace, source: &[u8], policy: &Policy) -> Result<Self> {
+        let bpffs = BpffsDir::new()?;
+        let report = load(namespace, &bpffs, source, policy)?;
+        Ok(Self { bpffs, report })
+    }
+
+    /// Puts others in their place.
+    pub(crate) fn replace(&mut self, namespace: &Namespace, source: &[u8], policy: &Policy) -> Result<()> {
+        self.report = load(namespace, &self.bpffs, source, policy)?;
+        Ok(())
+    }
+
+    /// What is in force, kept in memory.
+    pub(crate) fn resident(&self, namespace: &Namespace) -> Result<Resident> {
+        Ok(namespace.run(|| Resident::open(self.bpffs.path()))?)
+    }
+
+    /// Packets that arrived and were counted under one of these reasons.
+    pub(crate) fn counted(&self, namespace: &Namespace, reasons: &[Reason]) -> Result<u64> {
+        self.count(namespace, |row| {
+            reasons.iter().any(|reason| {
+                let words = (verdict_word(*reason), reason.layer().name(), reason.name());
+                (row.verdict, row.layer, row.reason) == words
+            })
         })
     }
 
-    /// Packets that were dropped, whatever the reason.
-    pub(crate) fn dropped(&self) -> Result<u64> {
-        self.count(|verdict, _, _| verdict == "deny")
+    /// Packets that arrived and were dropped, whatever the reason.
+    pub(crate) fn dropped(&self, namespace: &Namespace) -> Result<u64> {
+        self.count(namespace, |row| row.verdict == "deny")
     }
 
-    fn count(&self, wanted: impl Fn(&str, &str, &str) -> bool) -> Result<u64> {
-        let stats = self.filter.namespace.run(|| datapath::stats(self.filter.bpffs))?;
-        let rows = stats.reasons.iter().filter(|row| row.direction == "ingress");
-        Ok(rows.filter(|row| wanted(row.verdict, row.layer, row.reason)).map(|row| row.packets).sum())
+    fn count(
+        &self,
+        namespace: &Namespace,
+        wanted: impl Fn(&fw_userspace::report::ReasonStats) -> bool,
+    ) -> Result<u64> {
+        let stats = namespace.run(|| datapath::stats(self.bpffs.path()))?;
+        let rows = stats.reasons.iter().filter(|row| row.direction == "ingress" && wanted(row));
+        Ok(rows.map(|row| row.packets).sum())
     }
 }
 
-impl Drop for Loaded<'_> {
-    fn drop(&mut self) {
-        let filter = self.filter;
-        if let Err(error) = filter.namespace.run(|| datapath::unload(filter.bpffs, None, true)) {
-            eprintln!("warning: cannot unload: {error}");
-        }
-    }
+fn load(namespace: &Namespace, bpffs: &BpffsDir, source: &[u8], policy: &Policy) -> Result<LoadReport> {
+    let options = LoadOptions { require_devices: true, ..LoadOptions::default() };
+    Ok(namespace.run(|| datapath::load(bpffs.path(), source, policy, &options))?)
 }
 
 fn verdict_word(reason: Reason) -> &'static str {
     match reason.verdict() {
-        fw_common::Verdict::Pass => "allow",
-        fw_common::Verdict::Drop => "deny",
+        Verdict::Pass => "allow",
+        Verdict::Drop => "deny",
     }
-}
-
-/// Reads rules; ours have no mistakes.
-pub(crate) fn policy(source: &[u8]) -> Result<Policy> {
-    let reading = document::read(source);
-    if reading.policy.is_none() {
-        bail!("the rules are refused: {}", document::render("bench", &reading.findings));
-    }
-    reading.policy.context("the rules are refused")
 }

@@ -1,25 +1,50 @@
-//! What the figures were taken on, and whether it was quiet; and which CPU a thread runs on.
+//! What the figures were taken on, and whether it was quiet.
 //!
 //! It only reads: no setting of the machine is changed to look better.
 
 use std::process::Command;
-use std::{fs, io, mem, thread};
+use std::{fmt, fs, thread};
 
-use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
 
-/// Machine, kernel and commit.
-pub(crate) fn print() {
-    let cpus = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    println!("machine    {cpus} CPUs, {}", cpu_model().unwrap_or_else(|| "model unknown".to_owned()));
-    let version = read("/proc/sys/kernel/osrelease");
-    println!("kernel     Linux {version}, bpf_jit_enable {}", read("/proc/sys/net/core/bpf_jit_enable"));
-    println!(
-        "           bpf_jit_harden {}, bpf_stats_enabled {}",
-        read("/proc/sys/net/core/bpf_jit_harden"),
-        read("/proc/sys/kernel/bpf_stats_enabled")
-    );
-    println!("mitigation {}", read("/sys/devices/system/cpu/vulnerabilities/spectre_v2"));
-    println!("commit     {}", commit());
+/// What a figure must be published with.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    cpus: usize,
+    model: String,
+    kernel: String,
+    jit: String,
+    jit_harden: String,
+    bpf_stats: String,
+    spectre_v2: String,
+    commit: String,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn look() -> Self {
+        Self {
+            cpus: thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            model: cpu_model().unwrap_or_else(|| "model unknown".to_owned()),
+            kernel: read("/proc/sys/kernel/osrelease"),
+            jit: read("/proc/sys/net/core/bpf_jit_enable"),
+            jit_harden: read("/proc/sys/net/core/bpf_jit_harden"),
+            bpf_stats: read("/proc/sys/kernel/bpf_stats_enabled"),
+            spectre_v2: read("/sys/devices/system/cpu/vulnerabilities/spectre_v2"),
+            commit: commit(),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpus, model, kernel, jit, jit_harden, bpf_stats, spectre_v2, commit } = self;
+        writeln!(out, "machine    {cpus} CPUs, {model}")?;
+        writeln!(out, "kernel     Linux {kernel}, bpf_jit_enable {jit}, bpf_jit_harden {jit_harden}")?;
+        writeln!(out, "           bpf_stats_enabled {bpf_stats}")?;
+        writeln!(out, "mitigation {spectre_v2}")?;
+        write!(out, "commit     {commit}")
+    }
 }
 
 /// The load of the last minute: whoever else was at work.
@@ -28,13 +53,9 @@ pub(crate) fn load_average() -> String {
 }
 
 /// Per cent of the CPUs' time that the hypervisor gave to others since an earlier reading.
-pub(crate) fn stolen_since(before: &Option<[u64; 2]>) -> String {
-    match (before, cpu_times()) {
-        (Some([stolen, all]), Some([stolen_now, all_now])) if all_now > *all => {
-            format!("{:.1} %", 100.0 * (stolen_now - stolen) as f64 / (all_now - all) as f64)
-        }
-        _ => "unknown".to_owned(),
-    }
+pub(crate) fn stolen_since(before: &Option<[u64; 2]>) -> Option<f64> {
+    let ([stolen, all], [stolen_now, all_now]) = ((*before)?, cpu_times()?);
+    (all_now > all).then(|| 100.0 * (stolen_now - stolen) as f64 / (all_now - all) as f64)
 }
 
 /// Stolen and all CPU time so far, in ticks.
@@ -45,28 +66,6 @@ pub(crate) fn cpu_times() -> Option<[u64; 2]> {
         text.lines().next()?.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
     let times = times.get(..8)?;
     Some([times[7], times.iter().sum()])
-}
-
-/// Keeps this thread on the n-th CPU that it may use, or the last if there are fewer.
-pub(crate) fn pin(number: usize) -> Result<()> {
-    let size = size_of::<libc::cpu_set_t>();
-    // SAFETY: a plain array of bits, for which all zero is the empty set.
-    let mut allowed: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: 0 is this thread, and there is room for a set of the size given.
-    let result = unsafe { libc::sched_getaffinity(0, size, &raw mut allowed) };
-    ensure!(result == 0, "cannot ask for the CPUs of a thread: {}", io::Error::last_os_error());
-    let all = libc::CPU_SETSIZE as usize;
-    // SAFETY: indexes are below the size of the set.
-    let cpus: Vec<usize> = (0..all).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) }).collect();
-    let cpu = *cpus.get(number).or(cpus.last()).context("a thread without a CPU")?;
-    // SAFETY: as above.
-    let mut one: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: it was in such a set, so it is below its size.
-    unsafe { libc::CPU_SET(cpu, &mut one) };
-    // SAFETY: 0 is this thread; the set is of the size given and only read.
-    let result = unsafe { libc::sched_setaffinity(0, size, &raw const one) };
-    ensure!(result == 0, "cannot keep a thread on CPU {cpu}: {}", io::Error::last_os_error());
-    Ok(())
 }
 
 fn cpu_model() -> Option<String> {

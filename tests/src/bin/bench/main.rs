@@ -1,29 +1,48 @@
-//! `cargo xtask bench`: how fast fwctl is, against the same machine without it, in the same run.
+//! `cargo xtask bench`: how fast fwctl is, against an empty program and other filters, on the same machine in the same
+//! run.
 //!
-//! Rounds of the variants take turns; medians, spreads and ratios are printed. Figures never fail it: the
-//! status is 1 only when something cannot be measured, or is not dropped or passed as it should be. It works
-//! in namespaces of its own, with programs and pins of its own, and leaves nothing behind.
+//! Rounds of the variants take turns; medians, spreads and ratios are printed, every value of every round is written.
+//! Figures never fail it: the status is 1 only when something cannot be measured, or is not dropped or passed as it
+//! should be. It works in namespaces of its own, with programs and pins of its own, and leaves nothing behind but files
+//! below `target/bench`.
 
 mod drops;
 mod figures;
 mod filter;
+mod geo;
+mod grid;
+mod keys;
+mod lane;
 mod machine;
-mod rules;
+mod members;
+mod nft;
+mod options;
+mod plots;
+mod publish;
+mod random;
+mod reloads;
+mod results;
+mod sets;
 mod test_runs;
 mod throughput;
-mod tiny;
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use fw_tests::netns::{BpffsDir, Rig};
+use clap::Parser as _;
 
-use figures::{MEASURED, WARM_UP};
-use filter::Filter;
+use machine::Machine;
+use options::{Arguments, Options, PARTS};
+use results::Results;
 
 fn main() -> ExitCode {
-    match run() {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        PARTS.iter().for_each(|(name, about)| println!("{name:<8} {about}"));
+        return ExitCode::SUCCESS;
+    }
+    match Options::new(arguments).and_then(|options| run(&options)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: the benchmark cannot go on: {error:#}");
@@ -32,38 +51,40 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+fn run(options: &Options) -> Result<()> {
     let (start, times, load) = (Instant::now(), machine::cpu_times(), machine::load_average());
-    machine::print();
-    println!("rules      {}", rules::describe());
-    println!("rounds     variants in turn, {WARM_UP} rounds to warm up, {MEASURED} that count");
-
-    let (rig, bpffs) = (Rig::direct()?, BpffsDir::new()?);
-    let mut goals = Vec::new();
-    if wanted("drops") {
-        goals.extend(drops::measure(&rig, &Filter::new(&rig.server, bpffs.path(), "xdp")?)?);
-    }
-    if wanted("tcp") {
-        goals.extend(throughput::measure(&rig, &Filter::new(&rig.server, bpffs.path(), "auto")?)?);
-    }
-    if wanted("runs") {
-        test_runs::measure()?;
-    }
-
-    println!("\nGoals: ratio of the medians (lowest-highest of the rounds)\n");
-    for goal in goals {
-        println!("{goal}");
-    }
+    let mut results = Results::new(Machine::look(), options);
+    println!("{}", results.machine());
     println!(
-        "\n{} s; load average before: {load}; CPU time stolen meanwhile: {}",
+        "rounds     variants in turn, {} to warm up, {} that count, {} ms of each variant in each",
+        options.warm_up,
+        options.measured,
+        options.slice.as_millis()
+    );
+
+    type Part = fn(&Options, &mut Results) -> Result<()>;
+    let parts: [(&str, Part); PARTS.len()] = [
+        ("rules", drops::rules),
+        ("cidrs", drops::cidrs),
+        ("publish", publish::measure),
+        ("members", members::measure),
+        ("reload", reloads::measure),
+        ("tcp", throughput::measure),
+        ("runs", test_runs::measure),
+    ];
+    for (name, part) in parts {
+        if options.wants(name) {
+            println!("\n## {name}\n");
+            part(options, &mut results)?;
+        }
+    }
+    results.finish()?;
+    let stolen =
+        machine::stolen_since(&times).map_or("unknown".to_owned(), |stolen| format!("{stolen:.1} %"));
+    println!(
+        "\n{} s; load average before: {load}; CPU time stolen meanwhile: {stolen}; {} rounds thrown away for it",
         start.elapsed().as_secs(),
-        machine::stolen_since(&times)
+        options.discarded()
     );
     Ok(())
-}
-
-/// Whether a part was named on the command line; all are if none was.
-fn wanted(part: &str) -> bool {
-    let mut named = std::env::args().skip(1).peekable();
-    named.peek().is_none() || named.any(|name| name == part)
 }

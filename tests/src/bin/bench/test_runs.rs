@@ -3,17 +3,25 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fw_common::{Hook, Verdict};
+use fw_tests::instruments::Instruments;
 use fw_tests::kernel::{IFINDEX, Kernel, Received};
-use fw_userspace::compile::{self, Numbering};
+use fw_tests::workload;
+use serde::Serialize;
 
-use crate::figures::{MEASURED, Sample, WARM_UP, median};
-use crate::tiny::{Kind, TC_SHOT, Tiny, XDP_DROP, XDP_PASS};
-use crate::{filter, rules};
+use crate::figures::Sample;
+use crate::options::Options;
+use crate::results::{self, Results};
 
 /// In each round: a million in all.
 const REPEAT: u32 = 150_000;
 /// Connections opened in each round, each by one run of its own.
 const FIRST_PACKETS: u16 = 1000;
+/// `enum xdp_action`.
+const XDP_DROP: u32 = 1;
+/// The same.
+const XDP_PASS: u32 = 2;
+/// `TC_ACT_SHOT` of `linux/pkt_cls.h`.
+const TC_SHOT: u32 = 2;
 /// `TC_ACT_UNSPEC`: on to the next program.
 const TC_NEXT: u32 = u32::MAX;
 
@@ -24,8 +32,25 @@ struct Side {
     received: Received,
     /// What it returns to pass and to drop.
     codes: [u32; 2],
-    empty: Tiny,
+    empty: &'static str,
 }
+
+const SIDES: [Side; 2] = [
+    Side {
+        name: "XDP",
+        program: "xdp_received",
+        received: Received::Xdp,
+        codes: [XDP_PASS, XDP_DROP],
+        empty: "drop_xdp",
+    },
+    Side {
+        name: "TC",
+        program: "tc_received",
+        received: Received::Tc,
+        codes: [TC_NEXT, TC_SHOT],
+        empty: "drop_tc",
+    },
+];
 
 /// A packet that is run again and again.
 struct Packet {
@@ -34,80 +59,86 @@ struct Packet {
     verdict: Verdict,
 }
 
-/// Measures and prints.
-pub(crate) fn measure() -> Result<()> {
+/// The figures of one.
+#[derive(Serialize)]
+struct Row {
+    hook: &'static str,
+    packet: String,
+    ns: Sample,
+    over_empty: Sample,
+}
+
+/// Part `runs`.
+pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
     let mut kernel = Kernel::load()?;
     let zone = publish(&mut kernel)?;
-    let sides = [
-        Side {
-            name: "XDP",
-            program: "xdp_received",
-            received: Received::Xdp,
-            codes: [XDP_PASS, XDP_DROP],
-            empty: Tiny::returning(Kind::Xdp, XDP_DROP)?,
-        },
-        Side {
-            name: "TC",
-            program: "tc_received",
-            received: Received::Tc,
-            codes: [TC_NEXT, TC_SHOT],
-            empty: Tiny::returning(Kind::Tc, TC_SHOT)?,
-        },
-    ];
-    println!("\n3. ns a packet by test runs: median (lowest-highest)\n");
-    println!("  {:<4} {:<34} {:<22} over the empty program", "hook", "packet", "fwctl");
-    for side in &sides {
-        hot(&mut kernel, zone, side)?;
-        first_packets(&mut kernel, side)?;
+    let mut instruments = Instruments::load(&[], None)?;
+    let mut rows = Vec::new();
+    for side in &SIDES {
+        rows.extend(hot(options, &mut kernel, &mut instruments, zone, side)?);
+        rows.extend(first_packets(options, &mut kernel, &mut instruments, side)?);
     }
+    let mut table = results::table(&["hook", "packet", "ns", "over the empty program"]);
+    for Row { hook, packet, ns, over_empty } in &rows {
+        table.add_row([(*hook).to_owned(), packet.clone(), ns.show(0), over_empty.show(0)]);
+    }
+    println!("{}\n\n{table}", workload::describe());
     println!(
-        "\n  Repeated packets find everything in the CPU's caches; first packets are one run each and do not."
+        "\nRepeated packets find everything in the CPU's caches; first packets are one run each and do not."
     );
-    Ok(())
+    results.take("runs", rows, Vec::new())
 }
 
 /// The same rules, on the one device that test runs have.
 fn publish(kernel: &mut Kernel) -> Result<u32> {
-    let policy = filter::policy(&serde_json::to_vec(&rules::file("auto"))?)?;
-    let mut bindings = compile::pretend_bindings(&policy);
-    for binding in &mut bindings {
-        binding.ifindex = IFINDEX;
-    }
-    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
-    kernel.publish(&compiled.lines)?;
-    let zone = compiled.zones.iter().find(|(_, name, _)| name == rules::INTERFACE);
-    Ok(zone.context("the interface has no zone")?.0)
+    let (compiled, zone) = workload::compiled(IFINDEX)?;
+    kernel.publish(&compiled.patch)?;
+    Ok(zone)
 }
 
 /// A million times the same packet.
-fn hot(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<()> {
+fn hot(
+    options: &Options,
+    kernel: &mut Kernel,
+    instruments: &mut Instruments,
+    zone: u32,
+    side: &Side,
+) -> Result<Vec<Row>> {
     let packets = packets(kernel, zone, side)?;
-    let mut empty = Sample::default();
-    let mut ours = vec![Sample::default(); packets.len()];
-    for round in 0..WARM_UP + MEASURED {
-        empty.take(round, side.empty.time(&packets[0].frame, REPEAT)?.1 as f64);
-        for (packet, sample) in packets.iter().zip(&mut ours) {
+    let samples = options.rounds(|| {
+        let mut round = vec![instruments.time(side.empty, &packets[0].frame, REPEAT)?.1 as f64];
+        for packet in &packets {
             let (code, ns) = kernel.time(side.program, &packet.frame, REPEAT)?;
             expect(side, code, packet.verdict).with_context(|| packet.name.clone())?;
-            sample.take(round, ns as f64);
+            round.push(ns as f64);
         }
-    }
-    println!("  {:<4} {:<34} {}", side.name, "empty program", empty.in_units(1.0, 0));
-    for (packet, sample) in packets.iter().zip(&ours) {
-        print(side, &packet.name, sample, &empty);
-    }
-    Ok(())
+        Ok(round)
+    })?;
+    let names = packets.into_iter().map(|packet| packet.name);
+    Ok(rows(side, names, &samples))
+}
+
+/// Rows of packets, of which the empty program has the first sample.
+fn rows(side: &Side, packets: impl Iterator<Item = String>, samples: &[Sample]) -> Vec<Row> {
+    let Some((empty, ours)) = samples.split_first() else { return Vec::new() };
+    let row = |(packet, ns): (String, &Sample)| Row {
+        hook: side.name,
+        packet,
+        ns: ns.clone(),
+        over_empty: ns.minus(empty),
+    };
+    packets.zip(ours).map(row).collect()
 }
 
 /// Packets whose verdict does not change however often they come.
 fn packets(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<Vec<Packet>> {
-    let mut packets: Vec<Packet> = rules::denied()
+    let mut packets: Vec<Packet> = workload::denied()
         .into_iter()
         .map(|denied| Packet { name: denied.name.to_owned(), frame: denied.frame, verdict: Verdict::Drop })
         .collect();
     kernel.reset()?;
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
-        let connection = rules::connection(family, 40_000);
+        let connection = workload::connection(family, 40_000);
         for (frame, hook) in [
             (&connection.syn, Hook::Received),
             (&connection.answer, Hook::Sent),
@@ -124,25 +155,29 @@ fn packets(kernel: &mut Kernel, zone: u32, side: &Side) -> Result<Vec<Packet>> {
 }
 
 /// Connections that do not exist yet: each run makes one.
-fn first_packets(kernel: &mut Kernel, side: &Side) -> Result<()> {
+fn first_packets(
+    options: &Options,
+    kernel: &mut Kernel,
+    instruments: &mut Instruments,
+    side: &Side,
+) -> Result<Vec<Row>> {
+    let mut all = Vec::new();
     for (family, name) in ["IPv4", "IPv6"].into_iter().enumerate() {
-        let (mut empty, mut ours) = (Sample::default(), Sample::default());
-        for round in 0..WARM_UP + MEASURED {
+        let samples = options.rounds(|| {
             kernel.reset()?;
-            let (mut nothing, mut opened) = (Vec::new(), Vec::new());
+            let (mut nothing, mut opened) = (Sample::default(), Sample::default());
             for port in 0..FIRST_PACKETS {
-                let frame = rules::connection(family, 20_000 + port).syn;
-                nothing.push(side.empty.time(&frame, 1)?.1 as f64);
+                let frame = workload::connection(family, 20_000 + port).syn;
+                nothing.0.push(instruments.time(side.empty, &frame, 1)?.1 as f64);
                 let (code, ns) = kernel.time(side.program, &frame, 1)?;
                 expect(side, code, Verdict::Pass)?;
-                opened.push(ns as f64);
+                opened.0.push(ns as f64);
             }
-            empty.take(round, median(&nothing));
-            ours.take(round, median(&opened));
-        }
-        print(side, &format!("{name}, first packet (SYN), cold"), &ours, &empty);
+            Ok(vec![nothing.median(), opened.median()])
+        })?;
+        all.extend(rows(side, std::iter::once(format!("{name}, first packet (SYN), cold")), &samples));
     }
-    Ok(())
+    Ok(all)
 }
 
 fn expect(side: &Side, code: u32, verdict: Verdict) -> Result<()> {
@@ -150,9 +185,4 @@ fn expect(side: &Side, code: u32, verdict: Verdict) -> Result<()> {
     let wanted = if verdict == Verdict::Pass { pass } else { drop };
     ensure!(code == wanted, "{} returned {code}, not {wanted}", side.program);
     Ok(())
-}
-
-fn print(side: &Side, name: &str, ours: &Sample, empty: &Sample) {
-    let over = ours.median() - empty.median();
-    println!("  {:<4} {name:<34} {:<22} {over:>8.0}", side.name, ours.in_units(1.0, 0));
 }

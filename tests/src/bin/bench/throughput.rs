@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use fw_common::Reason;
+use fw_tests::affinity;
 use fw_tests::netns::Rig;
+use fw_tests::workload::{self, OPEN_PORT};
 use fw_userspace::report::LoadReport;
 
-use crate::figures::{Goal, MEASURED, Sample, WARM_UP};
-use crate::filter::Filter;
-use crate::machine;
-use crate::rules::OPEN_PORT;
+use crate::figures::{Goal, Limit};
+use crate::filter::Loaded;
+use crate::options::Options;
+use crate::results::{self, Results};
 
 const ROUND: Duration = Duration::from_secs(1);
 /// Slow start, and buffers growing to their size.
@@ -23,27 +25,31 @@ const RAMP: Duration = Duration::from_millis(200);
 const STALL: Duration = Duration::from_secs(3);
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// Measures and prints; the ratio that was promised.
-pub(crate) fn measure(rig: &Rig, filter: &Filter<'_>) -> Result<Vec<Goal>> {
-    let (mut none, mut ours) = (Sample::default(), Sample::default());
-    let mut hooks = String::new();
-    for round in 0..WARM_UP + MEASURED {
-        none.take(round, bytes_a_second(rig).context("without a program")?);
-        let loaded = filter.load()?;
-        let measured = bytes_a_second(rig);
-        let counted = (loaded.counted(Reason::Established)?, loaded.dropped()?);
-        let seen = || format!("fwctl in auto mode, {} packets established, {} dropped", counted.0, counted.1);
-        ours.take(round, measured.with_context(seen)?);
-        ensure!(counted.0 > 0 && counted.1 == 0, seen());
-        hooks = hook_names(&loaded.report);
-    }
-    let ratio = ours.over(&none);
-    println!(
-        "\n2. TCP over a veth pair, Gbit/s, one connection, writes of 64 KiB: median (lowest-highest)\n"
-    );
-    println!("  {:<28} {:<28} ours / none", "no program", format!("fwctl, auto ({hooks})"));
-    println!("  {:<28} {:<28} {ratio}", none.in_units(1e9 / 8.0, 2), ours.in_units(1e9 / 8.0, 2));
-    Ok(vec![Goal { what: "TCP throughput: auto / no program".to_owned(), at_least: 0.95, ratio }])
+/// Part `tcp`.
+pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
+    let (bare, filtered) = (Rig::direct()?, Rig::direct()?);
+    let source = workload::file("auto").to_string().into_bytes();
+    let loaded = Loaded::new(&filtered.server, &source, &workload::policy(&source)?)?;
+    let samples = options.rounds(|| {
+        let none = bytes_a_second(&bare).context("without a program")?;
+        let ours = bytes_a_second(&filtered).context("fwctl in auto mode")?;
+        Ok(vec![none * 8.0 / 1e9, ours * 8.0 / 1e9])
+    })?;
+    let established = loaded.counted(&filtered.server, &[Reason::Established])?;
+    let dropped = loaded.dropped(&filtered.server)?;
+    ensure!(established > 0 && dropped == 0, "{established} packets established, {dropped} dropped");
+
+    let [none, ours] = &samples[..] else { bail!("two variants have not two samples") };
+    let mut table =
+        results::table(&["TCP, Gbit/s, one connection, writes of 64 KiB", "median (lowest-highest)"]);
+    table.add_row(["no program".to_owned(), none.show(2)]);
+    table.add_row([
+        format!("fwctl, auto ({}), {}", hook_names(&loaded.report), workload::describe()),
+        ours.show(2),
+    ]);
+    println!("{table}");
+    let goal = Goal::new("TCP throughput: auto / no program", "times", Limit::AtLeast(0.95), ours.over(none));
+    results.take("tcp", [("none", none), ("auto", ours)], vec![goal])
 }
 
 /// The hooks that `auto` chose.
@@ -93,7 +99,7 @@ fn connect(rig: &Rig) -> Result<(TcpStream, TcpStream)> {
 
 /// Writes until it is over, then hangs up.
 fn send(mut sender: TcpStream, over: &AtomicBool) -> Result<()> {
-    machine::pin(0)?;
+    affinity::pin(0)?;
     let bytes = vec![7; WRITE_BYTES];
     while !over.load(Ordering::Relaxed) {
         sender.write_all(&bytes).context("sending stalls")?;
@@ -103,7 +109,7 @@ fn send(mut sender: TcpStream, over: &AtomicBool) -> Result<()> {
 
 /// Reads until the other side hangs up.
 fn receive(mut receiver: TcpStream, received: &AtomicU64) -> Result<()> {
-    machine::pin(1)?;
+    affinity::pin(1)?;
     let mut room = vec![0; 4 * WRITE_BYTES];
     loop {
         match receiver.read(&mut room).context("receiving stalls")? {

@@ -230,6 +230,10 @@ fn nth(net: &IpNet, number: u8) -> IpAddr {
 pub(super) fn narrows_open_rules(old: &Policy, new: &Policy) -> bool {
     old.interfaces.iter().any(|(name, before)| {
         let Some(after) = new.interfaces.get(name) else { return false };
+        // What has no device here is not filtered here.
+        if before.attachment.is_none() || after.attachment.is_none() {
+            return false;
+        }
         if after.security_groups.is_empty() || before.security_groups.is_empty() {
             return before.security_groups.is_empty() && !after.security_groups.is_empty();
         }

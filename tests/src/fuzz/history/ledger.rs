@@ -262,9 +262,5 @@ fn about(bytes: &[u8], direction: Direction, zone: u32) -> Option<About> {
     subject.find(&frame, &room.packet, direction);
     subject.key.zone = zone;
     let fragment = room.packet.fragment;
-    let id = match fragment {
-        Fragment::Whole => 0,
-        Fragment::First { id } | Fragment::Later { id } => id,
-    };
-    Some(About { subject, fragment, fragment_key: FragmentKey::of(&room.packet, id, zone, direction) })
+    Some(About { subject, fragment, fragment_key: FragmentKey::of(&room.packet, zone, direction) })
 }

@@ -7,9 +7,10 @@ use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use fw_common::conntrack::Connection;
 use fw_common::fragment::{Datagram, FragmentKey};
-use fw_common::layout::{Line, Root};
 use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, FlowKey, Reason};
+
+use fw_userspace::datapath::PolicyArray;
 
 use crate::age::{Age, now_ns};
 
@@ -22,8 +23,7 @@ pub(super) struct Tables {
     count: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counter>,
     rules: PerCpuArray<MapData, Counter>,
-    policy: Array<MapData, Line>,
-    live: Array<MapData, u32>,
+    policy: PolicyArray,
     age: Age,
     waited_s: u64,
     windows: Vec<Window>,
@@ -69,8 +69,7 @@ impl Tables {
             count: array(maps, "COUNT")?,
             counters: map(maps, "COUNTERS")?.try_into()?,
             rules: map(maps, "RULES")?.try_into()?,
-            policy: array(maps, "POLICY")?,
-            live: array(maps, "LIVE")?,
+            policy: PolicyArray::open(&maps.join("POLICY"))?,
             age: Age::default(),
             waited_s: 0,
             windows: Vec::new(),
@@ -112,14 +111,12 @@ impl Tables {
         if ends.is_empty() {
             return Ok(());
         }
-        let base = self.live.get(&0, 0)?;
-        let lines = Root::from_line(&self.policy.get(&base, 0)?).lines;
-        for number in base + 1..base + lines {
-            let mut line = self.policy.get(&number, 0)?;
+        for number in 1..self.policy.capacity() {
+            let Some(mut line) = self.policy.line(number) else { break };
             // Where an interface's first line has it (`fw_common::layout::Interface`); nanoseconds are no accident.
-            if let Some((_, to)) = ends.iter().find(|(from, _)| line.0[1] == *from) {
-                line.0[1] = *to;
-                self.policy.set(number, line, 0)?;
+            if let Some((_, to)) = ends.iter().find(|(from, _)| line.long(1) == *from) {
+                line.set_long(1, *to);
+                self.policy.write(&[(number, line)]);
             }
         }
         Ok(())

@@ -3,17 +3,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use anyhow::{Context as _, Result, bail};
 use fw_common::Reason;
-use fw_tests::packet::{self, flag};
+use fw_userspace::compile::{self, Compiled, Numbering};
+use fw_userspace::document;
+use fw_userspace::model::Policy;
 use serde_json::{Value, json};
 
-use crate::tiny::Places;
+use crate::packet::{self, flag};
 
 /// The interface in the rules.
-pub(crate) const INTERFACE: &str = "server";
+pub const INTERFACE: &str = "server";
 /// The port that is open to the client's network.
-pub(crate) const OPEN_PORT: u16 = 5201;
-/// The addresses of [`fw_tests::netns::Rig::direct`].
+pub const OPEN_PORT: u16 = 5201;
+/// The addresses of [`crate::netns::Rig::direct`].
 const CLIENT: [&str; 2] = ["10.77.1.2", "fd77:1::2"];
 const SERVER: [&str; 2] = ["10.77.1.3", "fd77:1::3"];
 
@@ -22,12 +25,12 @@ const RULES: usize = 60;
 const ENTRIES: usize = 40;
 
 /// In a line, for the header.
-pub(crate) fn describe() -> String {
+pub fn describe() -> String {
     format!("{GROUPS} groups of {RULES} rules and a network ACL of {ENTRIES} entries, each way")
 }
 
 /// The rules file for `eth0` of the server.
-pub(crate) fn file(mode: &str) -> Value {
+pub fn file(mode: &str) -> Value {
     let names: Vec<String> = (0..GROUPS).map(|group| format!("group-{group}")).collect();
     let groups = names.iter().enumerate().map(|(group, name)| {
         let mut ingress = rules(group);
@@ -48,6 +51,28 @@ pub(crate) fn file(mode: &str) -> Value {
             "subnet": "bench", "addresses": SERVER, "security_groups": names, "device": "eth0", "mode": mode,
         } },
     })
+}
+
+/// Reads rules; ours have no mistakes.
+pub fn policy(source: &[u8]) -> Result<Policy> {
+    let reading = document::read(source);
+    if reading.policy.is_none() {
+        bail!("the rules are refused: {}", document::render("workload", &reading.findings));
+    }
+    reading.policy.context("the rules are refused")
+}
+
+/// The rules as tables, for a device with this index, and the zone that its packets are counted in.
+pub fn compiled(ifindex: u32) -> Result<(Compiled, u32)> {
+    let policy = policy(&serde_json::to_vec(&file("auto"))?)?;
+    let mut bindings = compile::pretend_bindings(&policy);
+    for binding in &mut bindings {
+        binding.ifindex = ifindex;
+    }
+    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
+    let zone =
+        compiled.zones.iter().find(|(_, name, _)| name == INTERFACE).context("the interface has no zone")?.0;
+    Ok((compiled, zone))
 }
 
 /// Ranges of ports for networks of both families, none the same.
@@ -88,22 +113,18 @@ fn entries() -> Vec<Value> {
     entries
 }
 
-/// A frame that is dropped, whatever the generator makes of its source.
-pub(crate) struct Denied {
+/// A frame that is dropped.
+pub struct Denied {
     /// What to call it.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The bytes, 60 at least.
-    pub(crate) frame: Vec<u8>,
-    /// Where its source stands.
-    pub(crate) places: Places,
+    pub frame: Vec<u8>,
     /// Why it is dropped.
-    pub(crate) reason: Reason,
+    pub reason: Reason,
 }
 
 /// By the ACL and by the groups, in both families.
-pub(crate) fn denied() -> [Denied; 6] {
-    let ipv4 = Places { source: 28, port: 34 };
-    let ipv6 = Places { source: 36, port: 54 };
+pub fn denied() -> [Denied; 6] {
     let frame = |source: &str, family: usize| {
         let to = SocketAddr::new(address(SERVER[family]), 9);
         packet::udp(SocketAddr::new(address(source), 4000), to).payload(&[0; 18]).build()
@@ -113,45 +134,48 @@ pub(crate) fn denied() -> [Denied; 6] {
         packet::tcp(SocketAddr::new(address(source), 4000), to).flags(flag::SYN).payload(&[0; 6]).build()
     };
     [
-        ("IPv4, denied by the ACL", "198.18.0.1", 0, ipv4, Reason::AclDeny),
-        ("IPv4, denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
-        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, ipv4, Reason::NoGroupRule),
-        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, ipv6, Reason::AclDeny),
-        ("IPv6, denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
-        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, ipv6, Reason::NoGroupRule),
+        ("IPv4, denied by the ACL", "198.18.0.1", 0, Reason::AclDeny),
+        ("IPv4, denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
+        ("IPv4, SYN denied by the groups", "198.51.100.1", 0, Reason::NoGroupRule),
+        ("IPv6, denied by the ACL", "2001:db8:18::1", 1, Reason::AclDeny),
+        ("IPv6, denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
+        ("IPv6, SYN denied by the groups", "2001:db8:51::1", 1, Reason::NoGroupRule),
     ]
-    .map(|(name, source, family, places, reason)| Denied {
+    .map(|(name, source, family, reason)| Denied {
         name,
         frame: if name.contains("SYN") { syn(source, family) } else { frame(source, family) },
-        places,
         reason,
     })
 }
 
 /// A connection from the client, packet by packet.
-pub(crate) struct Connection {
+pub struct Connection {
     /// The first.
-    pub(crate) syn: Vec<u8>,
+    pub syn: Vec<u8>,
     /// The server's answer.
-    pub(crate) answer: Vec<u8>,
+    pub answer: Vec<u8>,
     /// The third.
-    pub(crate) ack: Vec<u8>,
+    pub ack: Vec<u8>,
     /// Any later one, with data.
-    pub(crate) data: Vec<u8>,
+    pub data: Vec<u8>,
+    /// The same from the server.
+    pub reply: Vec<u8>,
 }
 
 /// From this port to the open one; family 0 is IPv4, 1 is IPv6.
-pub(crate) fn connection(family: usize, port: u16) -> Connection {
+pub fn connection(family: usize, port: u16) -> Connection {
     let client = SocketAddr::new(address(CLIENT[family]), port);
     let server = SocketAddr::new(address(SERVER[family]), OPEN_PORT);
     let sent = packet::tcp(client, server);
     let answer = packet::tcp(server, client).flags(flag::SYN | flag::ACK).seq(9000).ack(1001);
+    let reply = answer.clone().flags(flag::PSH | flag::ACK).seq(9001).payload(&[7; 18]);
     let ack = sent.clone().flags(flag::ACK).seq(1001).ack(9001);
     Connection {
         syn: sent.flags(flag::SYN).seq(1000).build(),
         answer: answer.build(),
         data: ack.clone().flags(flag::PSH | flag::ACK).payload(&[7; 18]).build(),
         ack: ack.build(),
+        reply: reply.build(),
     }
 }
 

@@ -1,0 +1,200 @@
+//! The stateful layer: connections first, then the pooled rules of all groups.
+
+use super::{Case, Effect, apart, is_opening};
+use crate::Tables;
+use crate::classify::service;
+use crate::conntrack::{Class, Connection, Step};
+use crate::decide::{Done, Scratch};
+use crate::layout::{InterfaceLine, PolicyLine, RootLine, RowTable, Rule};
+use crate::packet::{protocol, tcp_flags};
+use crate::related::SubjectKind;
+use crate::verdict::Reason;
+
+impl<'a, T: Tables<'a>> Case<'a, '_, T> {
+    /// Whether a SYN may come in is its own rules' word alone, whatever is tracked: so a flood of them is refused before it
+    /// costs a look at the connections.
+    #[inline(always)]
+    pub(super) fn refuse_syn(&self) -> Option<Reason> {
+        let packet = &self.work.room.packet;
+        if packet.protocol != protocol::TCP || !is_opening(packet) {
+            return None;
+        }
+        match self.rule(self.policy.groups(), false) {
+            Some(rule) if rule.allows() => None,
+            Some(_) => Some(Reason::NoGroupRule),
+            None => Some(Reason::TablesDamaged),
+        }
+    }
+
+    /// Leaves the groups' word in `work.group`.
+    #[inline(always)]
+    pub(super) fn security_group(&mut self) -> Done {
+        self.work.group.rule = 0;
+        self.name_subject();
+        let known = match self.work.subject.kind {
+            SubjectKind::Own => self.follow(),
+            SubjectKind::Quoted => self.related(),
+            SubjectKind::None => None,
+        };
+        match known {
+            Some(reason) => self.work.group.reason = reason,
+            None => self.work.done = apart!(self, without_entry),
+        }
+        self.work.group.rule
+    }
+
+    /// The key of the packet's connection. That of ICMP was read from the frame before.
+    #[inline(always)]
+    pub(super) fn name_subject(&mut self) {
+        let direction = self.direction();
+        let packet = &self.work.room.packet;
+        if !packet.is_icmp() {
+            self.work.subject.own(packet, direction);
+        }
+        self.work.subject.key.zone = self.interface.zone();
+    }
+
+    /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray.
+    #[inline(always)]
+    fn without_entry(&mut self) -> Done {
+        self.work.group.reason = self.ask_rules().unwrap_or(Reason::TablesDamaged);
+        self.work.group.rule
+    }
+
+    #[inline(always)]
+    fn ask_rules(&mut self) -> Option<Reason> {
+        let rule = self.rule(self.policy.groups(), false)?;
+        // What cannot be tracked (ICMP other than requests and their replies) and what AWS does not track.
+        if self.work.subject.kind != SubjectKind::Own || rule.is_untracked() {
+            return Some(self.by_rule(rule));
+        }
+        let is_tcp = self.work.room.packet.protocol == protocol::TCP;
+        let is_opening = is_opening(&self.work.room.packet);
+        // A reply of an untracked flow has no entry either. A SYN is never a reply.
+        let may_answer = if is_tcp { !is_opening } else { rule.allows() };
+        let answered = if may_answer { self.answered_rule()? } else { Rule::NONE };
+        if rule.allows() && answered.is_untracked() {
+            return Some(self.by_rule(rule));
+        }
+        Some(if is_opening {
+            if rule.allows() { self.open(rule, 0) } else { self.by_rule(rule) }
+        } else if is_tcp {
+            self.mid_stream(rule, answered)
+        } else {
+            self.by_rule(rule)
+        })
+    }
+
+    /// A TCP segment without SYN and without a connection.
+    #[inline(always)]
+    fn mid_stream(&mut self, rule: Rule, answered: Rule) -> Reason {
+        let is_adopting = self.tables.now_ns() < self.interface.adopt_until_ns();
+        // No segment of a live connection is without ACK (RFC 9293 section 3.5.2), but for a RST.
+        let has_ack = self.work.room.packet.tcp_flags & tcp_flags::ACK != 0;
+        let adopts = is_adopting && has_ack && (rule.allows() || answered.allows());
+        if adopts || (rule.allows() && self.root.pickup()) {
+            let reason = if adopts { Reason::Adopted } else { Reason::GroupRule };
+            return self.adopt(rule, answered, reason);
+        }
+        if rule.allows() { Reason::MidStream } else { self.by_rule(rule) }
+    }
+
+    /// Lets a first packet open a flow.
+    #[inline(always)]
+    pub(super) fn open(&mut self, rule: Rule, flags: u8) -> Reason {
+        if self.work.effect == Effect::Commit {
+            self.note_opening(rule, flags);
+            let Scratch { subject, opening, .. } = &*self.work;
+            if self.tables.insert(&subject.key, opening, Class::HalfOpen).is_err() {
+                return Reason::AllowanceExceeded;
+            }
+        }
+        self.by_rule(rule)
+    }
+
+    /// The groups' verdict by a rule, which is noted.
+    #[inline(always)]
+    fn by_rule(&mut self, rule: Rule) -> Reason {
+        self.work.group.rule = rule.slot();
+        if rule.allows() { Reason::GroupRule } else { Reason::NoGroupRule }
+    }
+
+    /// Takes over a connection that is older than its entry: opened by this side if its rules allow the packet, else
+    /// by the other. A RST has nothing left to take over.
+    #[inline(always)]
+    fn adopt(&mut self, rule: Rule, answered: Rule, reason: Reason) -> Reason {
+        let direction = self.direction();
+        let (rule, opened_by) =
+            if rule.allows() { (rule, direction) } else { (answered, direction.reverse()) };
+        if self.work.effect == Effect::Commit && self.work.room.packet.tcp_flags & tcp_flags::RST == 0 {
+            self.note_opening(rule, 0);
+            self.work.opening.adopt(&self.work.room.packet, opened_by, self.interface);
+            let Scratch { subject, opening, .. } = &*self.work;
+            if self.tables.insert(&subject.key, opening, Class::Confirmed).is_err() {
+                return Reason::AllowanceExceeded;
+            }
+        }
+        self.work.group.rule = rule.slot();
+        reason
+    }
+
+    #[inline(always)]
+    fn note_opening(&mut self, rule: Rule, flags: u8) {
+        let now_ns = self.tables.now_ns();
+        let direction = self.direction();
+        let flags = if rule.is_reserved() { flags | Connection::RESERVED } else { flags };
+        self.work.opening.restart(now_ns, rule.slot(), flags);
+        self.work.opening.open(&self.work.room.packet, u64::from(self.work.bytes), direction, self.interface);
+    }
+
+    /// Applies the packet to its connection. `None` where there is none, or none that still counts.
+    #[inline(always)]
+    pub(super) fn follow(&mut self) -> Option<Reason> {
+        let now_ns = self.tables.now_ns();
+        let change = self.work.effect == Effect::Commit;
+        let key = &self.work.subject.key;
+        let step = self.tables.connection(key, |connection| {
+            let bytes = u64::from(self.work.bytes);
+            connection.step(&self.work.room.packet, bytes, self.direction(), now_ns, self.interface, change)
+        })?;
+        match step {
+            Step::Belongs => Some(Reason::Established),
+            Step::Confirms => match self.tables.confirm(key) {
+                Ok(()) => Some(Reason::Established),
+                Err(_) => Some(Reason::AllowanceExceeded),
+            },
+            Step::Expired | Step::Reopens => None,
+            Step::CounterSyn => {
+                self.work.effect = Effect::Peek;
+                None
+            }
+        }
+    }
+
+    /// An ICMP error that quotes a packet of a live connection passes, and refreshes nothing.
+    #[inline(always)]
+    fn related(&self) -> Option<Reason> {
+        let quoted = self.direction().reverse();
+        let now_ns = self.tables.now_ns();
+        let key = &self.work.subject.key;
+        let is_live = self.tables.connection(key, |connection| connection.may_be_quoted(quoted, now_ns))?;
+        is_live.then_some(Reason::Related)
+    }
+
+    /// The rule that would admit, as a first packet of the other direction, what this packet answers.
+    #[inline(always)]
+    fn answered_rule(&self) -> Option<Rule> {
+        let packet = &self.work.room.packet;
+        let reverse = InterfaceLine::policy(self.work.interface, packet.family, self.direction().reverse());
+        let rows = PolicyLine(self.tables.line(reverse)?).groups();
+        if rows.line == 0 { Some(Rule::NONE) } else { self.rule(rows, true) }
+    }
+
+    /// The first rule that matches the packet, or, with `reply`, the one that this packet would answer.
+    #[inline(always)]
+    pub(super) fn rule(&self, rows: RowTable, reply: bool) -> Option<Rule> {
+        let (column, key) = service(&self.work.room.packet, reply);
+        let link = self.generation().column(rows, self.work.remote, column)?;
+        self.generation().rule(link, key)
+    }
+}

@@ -1,0 +1,142 @@
+//! Links: a value, or a search that goes on in other lines.
+
+/// What a search goes through: payload << 4 | flag << 3 | kind. The flag means one thing in rows, another in searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link(pub u32);
+
+/// What is at the other end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing: the payload is the result.
+    Value,
+    /// A tree over the next 16-bit chunk of the key: inner lines, as many levels of them as told, above leaf lines.
+    Tree(u32),
+    /// A link for each value of the next chunk: [`TABLE_LINES`] lines.
+    Table,
+    /// One line that compares as much of the key as [`wide`] says.
+    Wide,
+    /// A quarter of a line: one range of a 16-bit key, see [`range`].
+    Range,
+}
+
+impl Link {
+    /// Largest payload: a value or a line number.
+    pub const MAX_PAYLOAD: u32 = (1 << 28) - 1;
+    const FLAG: u32 = 8;
+    const TABLE: u32 = 5;
+    const WIDE: u32 = 6;
+    const RANGE: u32 = 7;
+
+    /// The end of a search.
+    #[inline(always)]
+    pub const fn value(value: u32) -> Self {
+        Self(value << 4)
+    }
+
+    /// A tree whose root line has `inner_levels` levels above its leaves, three at most.
+    pub const fn tree(line: u32, inner_levels: u32) -> Self {
+        Self((line << 4) | inner_levels.wrapping_add(1))
+    }
+
+    /// A table that starts at a line.
+    pub const fn table(line: u32) -> Self {
+        Self((line << 4) | Self::TABLE)
+    }
+
+    /// A line that compares more than one chunk.
+    pub const fn wide(line: u32) -> Self {
+        Self((line << 4) | Self::WIDE)
+    }
+
+    /// The `quarter`-th range of a line.
+    pub const fn range(line: u32, quarter: u32) -> Self {
+        Self((line << 6) | (quarter << 4) | Self::RANGE)
+    }
+
+    /// The same link in a row of addresses that lie inside the subnet (network ACLs only).
+    pub const fn inside(self) -> Self {
+        Self(self.0 | Self::FLAG)
+    }
+
+    /// The row's addresses lie inside the subnet.
+    #[inline(always)]
+    pub const fn is_inside(self) -> bool {
+        self.0 & Self::FLAG != 0
+    }
+
+    /// The same link where the search goes on in the lower half of an IPv6 address.
+    pub const fn crossing(self) -> Self {
+        Self(self.0 | Self::FLAG)
+    }
+
+    /// The search goes on in the lower half of an IPv6 address.
+    #[inline(always)]
+    pub const fn is_crossing(self) -> bool {
+        self.0 & Self::FLAG != 0
+    }
+
+    /// The link without its flag.
+    #[inline(always)]
+    pub const fn crossed(self) -> Self {
+        Self(self.0 & !Self::FLAG)
+    }
+
+    /// What is at the other end.
+    #[inline(always)]
+    pub const fn kind(self) -> Kind {
+        match self.0 & 7 {
+            0 => Kind::Value,
+            Self::TABLE => Kind::Table,
+            Self::WIDE => Kind::Wide,
+            Self::RANGE => Kind::Range,
+            levels => Kind::Tree(levels.wrapping_sub(1)),
+        }
+    }
+
+    /// Whether the search ends here.
+    #[inline(always)]
+    pub const fn is_value(self) -> bool {
+        self.0 & 7 == 0
+    }
+
+    /// The value or the line.
+    #[inline(always)]
+    pub const fn payload(self) -> u32 {
+        self.0 >> 4
+    }
+}
+
+/// Intervals of a leaf line: ten inclusive ends (the last interval ends at 0xffff), eleven links.
+pub const LEAF_INTERVALS: usize = 11;
+/// Children of an inner line: the number of the first, then twenty-eight inclusive ends.
+pub const INNER_CHILDREN: usize = 29;
+/// Word of a leaf at which its links start.
+pub const LEAF_LINKS: u32 = 5;
+/// Lines of a table: 65,536 links.
+pub const TABLE_LINES: u32 = 4096;
+
+/// Lines that settle an address, or half of one, at once: small sets, and what long prefixes have in common.
+pub mod wide {
+    /// Intervals of 32-bit keys: seven inclusive ends, eight links behind them.
+    pub const IPV4_INTERVALS: usize = 8;
+    /// Their ends.
+    pub const IPV4_ENDS: u32 = 7;
+    /// Word of the first of their links.
+    pub const IPV4_LINKS: u32 = 7;
+    /// Intervals of one half of an IPv6 address: four inclusive 64-bit ends, five links behind them.
+    pub const IPV6_INTERVALS: usize = 5;
+    /// Their ends.
+    pub const IPV6_ENDS: u32 = 4;
+    /// Word of the first of their links.
+    pub const IPV6_LINKS: u32 = 8;
+    /// Word that says how many bits of the half the searches behind those links do not look at again.
+    pub const IPV6_DONE: u32 = 13;
+}
+
+/// Quarters of lines that hold one range of keys, and what is inside and outside of it.
+pub mod range {
+    /// Word: first key | (last - first) << 16.
+    pub const KEYS: u32 = 0;
+    /// Word: the value outside; that inside is the next.
+    pub const OUTSIDE: u32 = 1;
+}

@@ -1,0 +1,130 @@
+//! Searches against a linear look through the steps.
+
+use fw_common::classify::search;
+use fw_common::layout::{Kind, Root, Rule};
+use fw_common::memory::MemoryTables;
+use fw_common::{Address, Family};
+
+use super::*;
+use crate::compile::image::Held;
+use crate::compile::lcg::Lcg;
+
+fn value_at(steps: &[Step], key: u128) -> u32 {
+    steps.iter().take_while(|(start, _)| *start <= key).last().map_or(0, |(_, value)| *value)
+}
+
+fn check(random: &mut Lcg, steps: &[Step], family: Family) {
+    let held = Held::nothing();
+    let mut heap = Heap::beside(&held, usize::MAX);
+    let place = if matches!(family, Family::V4) { 0 } else { 1 };
+    let link = addresses(&mut heap, steps, place).expect("it fits");
+    let mut tables = MemoryTables::new(1);
+    tables.publish(&heap.finish(Root::default()).expect("it fits").image());
+    let last = if place == 1 { u128::MAX } else { u128::from(u32::MAX) };
+    let mut keys: Vec<u128> = vec![0, last];
+    for (start, _) in steps {
+        keys.extend([*start, start.saturating_sub(1), start.saturating_add(1).min(last)]);
+    }
+    keys.extend((0..100).map(|_| random.wide() & last));
+    for key in keys {
+        let address = match family {
+            Family::V4 => Address::from_ipv4((key as u32).to_be_bytes()),
+            Family::V6 => Address::from_ipv6(key.to_be_bytes()),
+        };
+        assert_eq!(search(&tables, link, family, &address), value_at(steps, key), "{key:#x}");
+    }
+}
+
+#[test]
+fn trees_find_what_a_linear_search_finds() {
+    let mut random = Lcg::new(1);
+    for round in 0..200 {
+        let family = if round % 2 == 0 { Family::V4 } else { Family::V6 };
+        let last = if round % 2 == 0 { u128::from(u32::MAX) } else { u128::MAX };
+        // Keys that share chunks, keys on chunk borders, keys anywhere.
+        let mut keys: Vec<u128> = (0..random.below(400))
+            .map(|_| match random.below(4) {
+                0 => random.wide() & last & !0xffff,
+                1 => (0x0a14_0000 | (random.wide() & 0xffff)) & last,
+                2 => ((random.wide() & 7) << 16 | (random.wide() & 0xff)) & last,
+                _ => random.wide() & last,
+            })
+            .collect();
+        keys.sort_unstable();
+        let mut steps = vec![(0, 0)];
+        for key in keys {
+            push_step(&mut steps, key, random.below(9));
+        }
+        check(&mut random, &steps, family);
+    }
+}
+
+#[test]
+fn a_full_chunk_takes_three_inner_levels() {
+    let steps: Vec<Step> = (0..65_536).map(|key| (key, key as u32 % 7)).collect();
+    let held = Held::nothing();
+    let mut heap = Heap::beside(&held, usize::MAX);
+    let link = keys(&mut heap, &steps).expect("it fits");
+    assert_eq!(link.kind(), Kind::Tree(3));
+    let steps: Vec<Step> = (0..65_536).map(|key| (key << 16, key as u32 % 7)).collect();
+    check(&mut Lcg::new(2), &steps[..3_000], Family::V4);
+    // The highest chunk of an IPv6 address has no table.
+    let steps: Vec<Step> = (0..65_536).map(|key| (key << 112, key as u32 % 7)).collect();
+    check(&mut Lcg::new(2), &steps[..3_000], Family::V6);
+}
+
+/// Lines that a search takes besides the root's.
+fn lines(search: impl FnOnce(&mut Heap<'_>)) -> usize {
+    let held = Held::nothing();
+    let mut heap = Heap::beside(&held, usize::MAX);
+    search(&mut heap);
+    heap.finish(Root::default()).expect("it fits").lines.len() - 1
+}
+
+#[test]
+fn few_intervals_are_one_line() {
+    let steps =
+        |count: u128, shift: u32| (0..count).map(|key| (key << shift, key as u32)).collect::<Vec<Step>>();
+    for (family, count, shift, expected) in [(0, 1, 0, 0), (0, 8, 13, 1), (1, 5, 70, 1), (1, 5, 3, 2)] {
+        let steps = steps(count, shift);
+        let taken = lines(|heap| assert!(addresses(heap, &steps, family).is_ok()));
+        assert_eq!(taken, expected, "{count} intervals of family {family}");
+    }
+    // Longer than 64 bits: what is above is skipped in one line, the rest is another.
+    let steps: Vec<Step> = [(0, 0), (0x2001_0db8 << 96 | 5, 1), (0x2001_0db8 << 96 | 6, 0)].to_vec();
+    assert_eq!(lines(|heap| assert!(addresses(heap, &steps, 1).is_ok())), 2);
+}
+
+#[test]
+fn equal_chunks_share_their_tree() {
+    let mut steps = vec![(0, 0)];
+    for network in 1..=9u128 {
+        push_step(&mut steps, network << 16 | 0x10, 1);
+        push_step(&mut steps, network << 16 | 0x20, 0);
+    }
+    // One tree of the second chunk, one leaf above.
+    assert_eq!(lines(|heap| assert!(addresses(heap, &steps, 0).is_ok())), 2);
+}
+
+#[test]
+fn a_function_that_repeats_in_every_chunk_stays_a_search() {
+    let mut steps = Vec::new();
+    for network in 0..65_536u128 {
+        push_step(&mut steps, network << 16, 0);
+        push_step(&mut steps, network << 16 | 1, 1);
+    }
+    assert_eq!(lines(|heap| assert!(addresses(heap, &steps, 0).is_ok())), 2);
+}
+
+#[test]
+fn one_range_of_keys_takes_a_quarter_of_a_line() {
+    let rule = |slot| Rule::new(true, false, false, slot).0;
+    let ranges = [
+        vec![(0, 0), (80, rule(1)), (81, 0)],
+        vec![(0, 0), (443, rule(2)), (444, 0)],
+        vec![(0, rule(3)), (1024, 0)],
+        vec![(0, 0), (0xffff, rule(4))],
+    ];
+    let taken = lines(|heap| ranges.iter().for_each(|steps| assert!(keys(heap, steps).is_ok())));
+    assert_eq!(taken, 1);
+}
