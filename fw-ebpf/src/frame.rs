@@ -185,7 +185,8 @@ fn direct<const N: usize>((data, data_end): (usize, usize), offset: u32) -> Opti
     if offset > MAX_DIRECT_OFFSET {
         return None;
     }
-    let at = data + offset as usize;
+    // The mask changes nothing, but Linux 6.1 does not know what was compared once the offset has been on the stack.
+    let at = data + (opaque(offset as usize) & MAX_DIRECT_OFFSET as usize);
     if opaque(at + N) > data_end {
         return None;
     }
