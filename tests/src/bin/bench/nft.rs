@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use fw_tests::netns::Namespace;
 use ipnet::IpNet;
 
-use crate::sets::{LIST_PORT, Set, Term};
+use crate::sets::{LIST_PORTS, Set, Term};
 
 /// Seconds that a form may take to load; what takes longer is left out. nft 1.0.6 takes minutes for tens of thousands
 /// of concatenated intervals.
@@ -67,15 +67,19 @@ fn ruleset(set: &Set, form: Form) -> String {
         }
     }
     for (ip, version) in [("ipv4_addr", 4), ("ipv6_addr", 6)] {
-        let elements = set.list.iter().filter(|net| version_of(net) == version).map(IpNet::to_string);
-        declare(&mut text, &format!("list{version}"), ip, " auto-merge;", elements);
+        for list in 0..LIST_PORTS.len() {
+            let elements = set.list(list).filter(|net| version_of(net) == version).map(IpNet::to_string);
+            declare(&mut text, &format!("list{list}_{version}"), ip, " auto-merge;", elements);
+        }
     }
     let _ = writeln!(text, "chain groups {{");
     terms(&mut text, form, "groups", &set.groups, "accept");
-    if !set.list.is_empty() {
+    if !set.cidrs.is_empty() {
         // The port first would spare our frames the look-up, which is what is compared here.
-        let _ = writeln!(text, "ip saddr @list4 tcp dport {LIST_PORT} accept");
-        let _ = writeln!(text, "ip6 saddr @list6 tcp dport {LIST_PORT} accept");
+        for (list, port) in LIST_PORTS.iter().enumerate() {
+            let _ = writeln!(text, "ip saddr @list{list}_4 tcp dport {port} accept");
+            let _ = writeln!(text, "ip6 saddr @list{list}_6 tcp dport {port} accept");
+        }
     }
     let _ = writeln!(text, "drop\n}}\nchain judge {{");
     let _ = match form {
