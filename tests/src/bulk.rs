@@ -42,7 +42,7 @@ pub const ALL: [Bulk; 17] = [
     Bulk { name: "cidrs-1m-ipv6", fate: Fate::Loads, text: || large::ipv6(1_000_000) },
     Bulk { name: "members-100k", fate: Fate::Loads, text: || large::members(100_000) },
     Bulk { name: "acls", fate: Fate::Loads, text: || large::acls(20, 2_000) },
-    Bulk { name: "groups", fate: Fate::Loads, text: || large::groups(300, 60) },
+    Bulk { name: "groups", fate: Fate::Loads, text: || large::groups(300, 50) },
     Bulk { name: "blocklists", fate: Fate::Loads, text: || large::blocklists(30, 20_000) },
     Bulk { name: "nesting-ipv4", fate: Fate::Loads, text: || hostile::nesting_ipv4(20_000) },
     Bulk { name: "nesting-ipv6", fate: Fate::Loads, text: || hostile::nesting_ipv6(5_000) },

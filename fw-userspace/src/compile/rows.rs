@@ -90,7 +90,11 @@ impl<'a> Tables<'a> {
             table.push(if is_inside[*union as usize] { row.map(Link::inside) } else { row });
         }
         let work = rows.work;
-        let table = lay_out(heap, &table).map_err(|Full| blowup(&rows, heap, 1, 1))?;
+        let row_bytes = (table.len() as u64 + u64::from(RowTable::FIXED)) * size_of::<[Link; 4]>() as u64;
+        let table = lay_out(heap, &table).map_err(|Full| {
+            let bytes = heap_bytes(heap).saturating_add(row_bytes);
+            Blowup { bytes, ..blowup(&rows, heap, 1, 1) }
+        })?;
         self.work = work;
         Ok(table)
     }

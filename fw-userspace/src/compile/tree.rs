@@ -7,7 +7,7 @@
 mod lines;
 mod pieces;
 
-use fw_common::layout::{Kind, LEAF_INTERVALS, Link, Rule, TABLE_LINES, wide};
+use fw_common::layout::{Kind, LEAF_INTERVALS, LEAF_LINKS, Link, Rule, TABLE_LINES, wide};
 
 use super::heap::{Full, Heap};
 use lines::{chunk_table, chunk_tree, wide_ipv4, wide_ipv6};
@@ -32,22 +32,19 @@ pub(super) fn addresses(heap: &mut Heap<'_>, steps: &[Step], family: usize) -> R
     if family == 0 { ipv4(heap, part) } else { ipv6(heap, part, 128) }
 }
 
-/// The search of a step function over IPv4 addresses that differs from the one at `before` at these keys only.
+/// The search of a step function over IPv4 addresses that differs from the one at `before` at these keys only: what
+/// leads to other networks of 16 bits is used again.
 pub(super) fn change_ipv4(
     heap: &mut Heap<'_>,
     before: Link,
     steps: &[Step],
     keys: &[u128],
 ) -> Result<Link, Full> {
-    if before.kind() != Kind::Table {
-        return addresses(heap, steps, 0);
-    }
-    let first = before.payload();
-    let lines = (first..first + TABLE_LINES).map(|number| heap.held(number).copied().ok_or(Full));
-    let mut lines = lines.collect::<Result<Vec<_>, Full>>()?;
-    let mut chunks: Vec<u128> = keys.iter().map(|key| key >> 16).collect();
-    chunks.dedup();
-    for network in chunks {
+    let Some(mut links) = networks(heap, before) else { return addresses(heap, steps, 0) };
+    let mut changed: Vec<u128> = keys.iter().map(|key| key >> 16).collect();
+    changed.sort_unstable();
+    changed.dedup();
+    for network in changed {
         let (low, end) = (network << 16, (network + 1) << 16);
         let start = steps.partition_point(|(key, _)| *key <= low).saturating_sub(1);
         let end = steps.partition_point(|(key, _)| *key < end);
@@ -56,9 +53,37 @@ pub(super) fn change_ipv4(
             [(_, value)] => Link::value(*value),
             _ => chunk(heap, part, 16, &mut |_, _| Ok(Link::value(0)))?,
         };
-        lines[network as usize >> 4].set_word(network as u32, link.0);
+        links[network as usize] = link;
     }
-    Ok(Link::table(heap.piece(&lines)?))
+    let mut intervals = Vec::new();
+    for (network, link) in links.into_iter().enumerate() {
+        push_link(&mut intervals, network as u16, link);
+    }
+    by_network(heap, &intervals)
+}
+
+/// Where each network of 16 bits leads to; `None` if one line settles more than that.
+fn networks(heap: &Heap<'_>, link: Link) -> Option<Vec<Link>> {
+    let line = |number| heap.held(link.payload() + number);
+    let mut links = Vec::with_capacity(1 << 16);
+    match link.kind() {
+        Kind::Table => {
+            for number in 0..TABLE_LINES {
+                let line = line(number)?;
+                links.extend((0..16).map(|word| Link(line.word(word))));
+            }
+        }
+        Kind::Tree(0) => {
+            let line = line(0)?;
+            for interval in 0..LEAF_INTERVALS as u32 {
+                let ends = line.word(interval / 2) >> (interval % 2 * 16);
+                let end = if interval + 1 < LEAF_INTERVALS as u32 { ends as u16 } else { 0xffff };
+                links.resize((usize::from(end) + 1).max(links.len()), Link(line.word(LEAF_LINKS + interval)));
+            }
+        }
+        _ => return None,
+    }
+    Some(links)
 }
 
 /// The search of a step function over 16-bit keys, whose values are rules.
@@ -96,8 +121,12 @@ fn ipv4(heap: &mut Heap<'_>, part: Part<'_>) -> Result<Link, Full> {
         })?;
         push_link(&mut links, (piece.last >> 16) as u16, link);
     }
-    // Above more than one leaf a table is one line against two or more.
-    if links.len() > LEAF_INTERVALS { chunk_table(heap, &links) } else { chunk_tree(heap, &links) }
+    by_network(heap, &links)
+}
+
+/// Above more than one leaf a table is one line against two or more.
+fn by_network(heap: &mut Heap<'_>, links: &[(u16, Link)]) -> Result<Link, Full> {
+    if links.len() > LEAF_INTERVALS { chunk_table(heap, links) } else { chunk_tree(heap, links) }
 }
 
 /// The last `bits` bits of an IPv6 address.

@@ -43,14 +43,14 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
         grown.push(POLICY);
     }
     if !grown.is_empty() || current.state.object != programs::object_id() {
-        replace(store, &sizes, &grown, &current.hooks)?;
+        replace(store, &sizes, &grown, current)?;
     }
     Ok(sizes)
 }
 
 /// Everything new is made beside the old, the hooks are turned to it one by one, and only then does it take the old
 /// one's place; on a failure those already turned are turned back.
-fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], hooks: &[Hook]) -> Result<()> {
+fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Current) -> Result<()> {
     let next = store.next();
     let _ = fs::remove_dir_all(&next);
     fs::create_dir(&next)
@@ -65,10 +65,14 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], hooks: &[Hook])
     }
     programs::pin_programs(&mut object, &next)?;
     let devices = devices::list()?;
-    // The pin of a link outlives its device; the link then takes no other program, and needs none.
-    let is_there = |hook: &&Hook| devices.iter().any(|device| device.ifindex == hook.ifindex);
+    // The pin of a link outlives its device; the link then takes no other program, and needs none. Of the generation
+    // that is not in force only what has not been detached since is there.
+    let is_there = |hook: &&Hook| {
+        devices.iter().any(|device| device.ifindex == hook.ifindex)
+            && (current.state.hooks.contains(hook) || hooks::verify(store, hook, &devices).problem.is_none())
+    };
     let mut turned: Vec<&Hook> = Vec::new();
-    for hook in hooks.iter().filter(is_there) {
+    for hook in current.hooks.iter().filter(is_there) {
         if let Err(error) = hooks::replace(store, hook, &next) {
             for hook in turned {
                 let _ = hooks::replace(store, hook, &store.programs());

@@ -6,7 +6,7 @@
 use anyhow::Result;
 use fw_common::{Reason, Verdict};
 use fw_tests::netns::{BpffsDir, Namespace};
-use fw_userspace::datapath::{self, LoadOptions};
+use fw_userspace::datapath::{self, LoadOptions, Resident};
 use fw_userspace::model::Policy;
 use fw_userspace::report::LoadReport;
 
@@ -29,6 +29,11 @@ impl Loaded {
     pub(crate) fn replace(&mut self, namespace: &Namespace, source: &[u8], policy: &Policy) -> Result<()> {
         self.report = load(namespace, &self.bpffs, source, policy)?;
         Ok(())
+    }
+
+    /// What is in force, kept in memory.
+    pub(crate) fn resident(&self, namespace: &Namespace) -> Result<Resident> {
+        Ok(namespace.run(|| Resident::open(self.bpffs.path()))?)
     }
 
     /// Packets that arrived and were counted under one of these reasons.
