@@ -28,6 +28,15 @@ pub(crate) fn prebuilt() -> Option<PathBuf> {
     env::var_os(OBJECT_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// Leaves an empty file in `$OUT_DIR/NAME.o`. `fw-userspace` has no use for it.
+#[allow(dead_code, reason = "this file is part of two build scripts")]
+pub(crate) fn leave_nothing(name: &str) {
+    let empty = Path::new(&cargo_var("OUT_DIR")).join(format!("{name}.o"));
+    if let Err(error) = fs::write(&empty, []) {
+        fail(&format!("cannot write {}: {error}", empty.display()));
+    }
+}
+
 /// Compiles the binary and leaves it in `$OUT_DIR/NAME.o`.
 pub(crate) fn compile(workspace: &Path, name: &str) {
     let tools = Tools::find(&workspace.join(TOOLS_FILE));

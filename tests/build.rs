@@ -6,21 +6,12 @@
 #[path = "../fw-ebpf/compile.rs"]
 mod compile;
 
-use std::{fs, path::Path};
-
 const NAME: &str = "instruments";
 
 fn main() {
     let workspace = compile::workspace();
     match compile::prebuilt() {
-        Some(_) => leave_nothing(),
+        Some(_) => compile::leave_nothing(NAME),
         None => compile::compile(&workspace, NAME),
-    }
-}
-
-fn leave_nothing() {
-    let place = Path::new(&compile::cargo_var("OUT_DIR")).join(format!("{NAME}.o"));
-    if let Err(error) = fs::write(&place, []) {
-        compile::fail(&format!("cannot write {}: {error}", place.display()));
     }
 }

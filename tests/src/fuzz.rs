@@ -7,7 +7,7 @@ mod frame;
 mod history;
 mod host;
 
-mod invariants;
+pub mod invariants;
 mod policies;
 mod rules;
 mod seeds;

@@ -55,15 +55,11 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Curre
     let _ = fs::remove_dir_all(&next);
     fs::create_dir(&next)
         .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", next.display())))?;
-    let mut object = programs::load_object(sizes, &pins(store, grown))?;
-    for name in grown {
-        let (old, new) = (store.maps().join(name), next.join(name));
-        match *name {
-            POLICY => PolicyArray::open(&new)?.copy_from(&PolicyArray::open(&old)?),
-            _ => copy_counters(&old, &new)?,
-        }
+    if let Err(error) = prepare(store, sizes, grown) {
+        // A map that was made already may be large.
+        let _ = fs::remove_dir_all(&next);
+        return Err(error);
     }
-    programs::pin_programs(&mut object, &next)?;
     let devices = devices::list()?;
     // The pin of a link outlives its device; the link then takes no other program, and needs none. Of the generation
     // that is not in force only what has not been detached since is there.
@@ -90,6 +86,20 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Curre
     }
     let _ = fs::remove_dir(&next);
     Ok(())
+}
+
+/// Makes maps and programs beside those in force, and fills the maps.
+fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
+    let next = store.next();
+    let mut object = programs::load_object(sizes, &pins(store, grown))?;
+    for name in grown {
+        let (old, new) = (store.maps().join(name), next.join(name));
+        match *name {
+            POLICY => PolicyArray::open(&new)?.copy_from(&PolicyArray::open(&old)?),
+            _ => copy_counters(&old, &new)?,
+        }
+    }
+    programs::pin_programs(&mut object, &next)
 }
 
 /// Where each map is or will be pinned.

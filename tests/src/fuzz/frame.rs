@@ -104,6 +104,7 @@ impl Worlds {
         assert_eq!(Decision { observed: true, ..by_mixed }, observed, "a device that only counts");
         assert_eq!(observed.verdict(), Verdict::Pass);
         faces_alike(by_mixed, judge(mixed_instance, other_hook, used));
+        invariants::plain(seen.bytes);
         // Not for all rules: the parser is the same.
         same_in_metadata(mixed, seen, by_mixed, used);
         same_without_link_layer(mixed, seen, by_mixed, used);

@@ -1,5 +1,9 @@
-//! What holds for every decision by itself: verdict, reason and the rules named with it agree.
+//! What holds for every decision by itself: verdict, reason and the rules named with it agree; and for every frame.
 
+use fw_common::frame::Link;
+use fw_common::memory::SliceFrame;
+use fw_common::packet::Packet;
+use fw_common::wire::{self, Parsed};
 use fw_common::{Decision, Layer, Reason, Verdict};
 use fw_userspace::compile::{Compiled, RuleKind};
 
@@ -43,4 +47,17 @@ fn rule(slot: u32, kind: RuleKind, decision: &Decision, compiled: &Compiled) {
     if decision.reason != Reason::Adopted || kind == RuleKind::NetworkAcl {
         assert_eq!(info.direction, decision.direction, "{decision:?} names {info:?}");
     }
+}
+
+/// What is recognised as a usual packet is read as the parser reads it.
+pub fn plain(bytes: &[u8]) -> bool {
+    let frame = SliceFrame::new(bytes);
+    let mut packet = Packet::EMPTY;
+    let is_plain = wire::plain(&frame, &mut packet);
+    if is_plain {
+        let mut room = wire::Room::EMPTY;
+        let parsed = wire::parse(&frame, Link::Ethernet { tags: 0 }, &mut room);
+        assert_eq!((parsed, room.packet), (Ok(Parsed::Ip), packet), "a usual packet");
+    }
+    is_plain
 }

@@ -44,21 +44,36 @@ const fn fault(says: &'static str, file: &'static str, before: &'static str, aft
     Fault { file, before, after, says }
 }
 
+const ACL: &str = "fw-common/src/layers/acl.rs";
 const CLASSIFY: &str = "fw-common/src/classify.rs";
 const COLUMNS: &str = "fw-userspace/src/compile/columns.rs";
 const CONNTRACK: &str = "fw-common/src/conntrack/mod.rs";
-const DECIDE: &str = "fw-common/src/decide.rs";
 const EXEMPT: &str = "fw-common/src/exempt.rs";
 const FRAGMENT: &str = "fw-common/src/fragment.rs";
+const GROUPS: &str = "fw-common/src/layers/groups.rs";
 const IPV4: &str = "fw-common/src/wire/ipv4.rs";
 const IPV6: &str = "fw-common/src/wire/ipv6.rs";
-const LAYERS: &str = "fw-common/src/layers.rs";
+const LAYERS: &str = "fw-common/src/layers/mod.rs";
+const PLAIN: &str = "fw-common/src/wire/plain.rs";
 const RELATED: &str = "fw-common/src/related.rs";
+const ROWS: &str = "fw-userspace/src/compile/rows.rs";
 const TCP: &str = "fw-common/src/conntrack/tcp.rs";
 const TRANSPORT: &str = "fw-common/src/wire/transport.rs";
 
 /// All of them, in the order of a packet's way.
 pub(super) const FAULTS: &[Fault] = &[
+    fault(
+        "the last of an IPv4 packet's fragments counts as a usual packet",
+        PLAIN,
+        "start & IS_FRAGMENT != 0",
+        "start & 0x2000 != 0",
+    ),
+    fault(
+        "a usual packet may be longer than its frame",
+        PLAIN,
+        " || packet.end > frame.len_from(packet.end)",
+        "",
+    ),
     fault("strict source routing passes", IPV4, " || kind == STRICT_SOURCE_ROUTE {", " {"),
     fault(
         "IPv4-mapped destinations pass",
@@ -106,8 +121,20 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "ranges end one port early",
         CLASSIFY,
-        "(key as u64).wrapping_add(0xffff)",
-        "(key as u64).wrapping_add(0x1_0000)",
+        "u64::from(key).wrapping_add(0xffff)",
+        "u64::from(key).wrapping_add(0x1_0000)",
+    ),
+    fault(
+        "the last port of a range is outside of it",
+        CLASSIFY,
+        "u64::from(keys >> 16).wrapping_add(1)",
+        "u64::from(keys >> 16)",
+    ),
+    fault(
+        "the class behind those that a list knows has the last one's row",
+        CLASSIFY,
+        "if own < rows.count {",
+        "if own <= rows.count {",
     ),
     fault(
         "a reply's rule is sought by the wrong port",
@@ -118,20 +145,20 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "the last matching rule decides, not the first",
         COLUMNS,
-        "Reverse((span.place,",
-        "Reverse((u32::MAX - span.place,",
+        "covering.peek().map_or(Piece::NO_PLACE, |Reverse((place, _))| *place)",
+        "covering.iter().map(|Reverse((place, _))| *place).max().unwrap_or(Piece::NO_PLACE)",
     ),
     fault(
         "one open rule untracks, whatever the other direction allows",
-        COLUMNS,
-        "untracks && is_open)",
-        "is_open)",
+        ROWS,
+        "rule.allows() && untracks && piece.is_open",
+        "rule.allows() && piece.is_open",
     ),
     fault(
         "the network ACL is skipped where one end is inside",
-        LAYERS,
-        "self.generation.row(table, local)?.is_inside()",
-        "row.is_inside()",
+        ACL,
+        "if self.work.done != 0 {",
+        "if self.work.done != u32::MAX {",
     ),
     fault(
         "a packet that the network ACL drops opens a connection",
@@ -147,20 +174,20 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "every allowed flow is untracked",
-        LAYERS,
+        GROUPS,
         "SubjectKind::Own || rule.is_untracked()",
         "SubjectKind::Own || rule.allows()",
     ),
     fault(
         "a segment without ACK is adopted",
-        LAYERS,
+        GROUPS,
         "is_adopting && has_ack &&",
         "is_adopting && (has_ack || true) &&",
     ),
     fault(
         "connections of one interface serve another",
-        DECIDE,
-        "subject.key.zone = interface.zone();",
+        GROUPS,
+        "subject.key.zone = self.interface.zone();",
         "subject.key.zone = 0;",
     ),
     fault(
