@@ -66,7 +66,7 @@ Examples:
 
 const BENCH_HELP: &str = "\
 Examples:
-  cargo xtask bench                  everything, about 20 minutes
+  cargo xtask bench                  everything, about 15 minutes
   cargo xtask bench --quick          a look at everything
   cargo xtask bench rules reload     these parts; --list prints all";
 

@@ -49,7 +49,7 @@ pub(crate) fn rules(options: &Options, results: &mut Results) -> Result<()> {
 /// Part `cidrs`.
 pub(crate) fn cidrs(options: &Options, results: &mut Results) -> Result<()> {
     let all = geo::cidrs()?;
-    println!("   {} CIDRs of all countries, of which each list has some at random", all.len());
+    println!("   {} CIDRs of all countries, of which each set has some at random", all.len());
     let mut variants = vec![(Variant::EmptyXdp, 0), (Variant::EmptyTc, 0)];
     let mut sets = Vec::new();
     for (number, size) in options.sizes(&CIDRS, &OF_THE_CURVE).into_iter().enumerate() {

@@ -7,43 +7,50 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use crate::results;
+use crate::sets::LISTS;
 
 const PACKAGE: &str = "tor-geoipdb";
 const FILES: &str = "usr/share/tor";
 
-/// All ranges of both families, as the least number of CIDRs.
-pub(crate) fn cidrs() -> Result<Vec<IpNet>> {
+/// All ranges of both families as the least number of CIDRs, each with the list that its country is in.
+///
+/// Two lists, because the ranges follow each other without a gap: in one they would melt into few.
+pub(crate) fn cidrs() -> Result<Vec<(IpNet, usize)>> {
     let directory = directory().with_context(|| format!("no address ranges of {PACKAGE}"))?;
     let mut nets = Vec::new();
-    for (low, high) in ranges(&directory.join("geoip"))? {
+    for [low, high, country] in ranges(&directory.join("geoip"))? {
         // Addresses of IPv4 are written as numbers.
         let [low, high] = [low.parse::<u32>()?, high.parse()?].map(Ipv4Addr::from);
-        nets.extend(Ipv4Subnets::new(low, high, 0).map(IpNet::from));
+        nets.extend(Ipv4Subnets::new(low, high, 0).map(|net| (net.into(), list_of(&country))));
     }
-    for (low, high) in ranges(&directory.join("geoip6"))? {
+    for [low, high, country] in ranges(&directory.join("geoip6"))? {
         let [low, high]: [Ipv6Addr; 2] = [low.parse()?, high.parse()?];
-        nets.extend(Ipv6Subnets::new(low, high, 0).map(IpNet::from));
+        nets.extend(Ipv6Subnets::new(low, high, 0).map(|net| (net.into(), list_of(&country))));
     }
     ensure!(!nets.is_empty(), "\"{}\" has no ranges", directory.display());
     Ok(nets)
 }
 
-/// The first two columns.
-fn ranges(file: &Path) -> Result<Vec<(String, String)>> {
+/// Countries by turns, as good as.
+fn list_of(country: &str) -> usize {
+    country.bytes().map(usize::from).sum::<usize>() % LISTS
+}
+
+/// The first and the last address, and the country.
+fn ranges(file: &Path) -> Result<Vec<[String; 3]>> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read \"{}\"", file.display()))?;
-    let mut ranges = Vec::new();
-    for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        let mut columns = line.split(',');
-        let (Some(low), Some(high)) = (columns.next(), columns.next()) else {
-            bail!("\"{}\" has a line that is no range: \"{line}\"", file.display())
-        };
-        ranges.push((low.to_owned(), high.to_owned()));
-    }
-    Ok(ranges)
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let range = |line: &str| {
+        let columns: Vec<String> = line.split(',').map(str::to_owned).collect();
+        columns
+            .try_into()
+            .map_err(|_| anyhow!("\"{}\" has a line that is no range: \"{line}\"", file.display()))
+    };
+    lines.map(range).collect()
 }
 
 fn directory() -> Result<PathBuf> {

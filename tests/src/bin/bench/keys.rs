@@ -9,7 +9,7 @@ use fw_tests::packet::{self, flag};
 use ipnet::IpNet;
 
 use crate::random::Random;
-use crate::sets::{CLOSED_PORT, LIST_PORT, SERVER, Set, Term, Transport};
+use crate::sets::{CLOSED_PORT, LIST_PORTS, SERVER, Set, Term, Transport};
 
 /// The layer that is to deny a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,20 +96,20 @@ pub(crate) fn denied(set: &Set, kind: Kind, place: Place, count: usize) -> Resul
         Layer::Acl => family(&set.acl, kind.family, |term| &term.net),
         Layer::Groups => family(&set.groups, kind.family, |term| &term.net),
     };
-    let list: Vec<&IpNet> = family(&set.list, kind.family, |net| net);
+    let cidrs: Vec<&(IpNet, usize)> = family(&set.cidrs, kind.family, |(net, _)| net);
     let frame = |random: &mut Random| {
         let (source, transport, port) = match (place, kind.layer) {
             (Place::Uniform, _) => {
-                (anywhere(kind, !set.list.is_empty(), random), kind.transport, CLOSED_PORT)
+                (anywhere(kind, !set.cidrs.is_empty(), random), kind.transport, CLOSED_PORT)
             }
             (_, Layer::Acl) => {
                 let term = terms.get(random.below(terms.len().max(1))).context("an ACL without entries")?;
                 (inside(&term.net, random), term.transport, term.ports.0)
             }
             (_, Layer::Groups) => {
-                let nets = terms.len() + list.len();
+                let nets = terms.len() + cidrs.len();
                 let at = random.below(nets.max(1));
-                let net = terms.get(at).map(|term| &term.net).or(list.get(at).copied());
+                let net = terms.get(at).map(|term| &term.net).or(cidrs.get(at).map(|(net, _)| net));
                 (inside(net.context("groups without rules")?, random), kind.transport, CLOSED_PORT)
             }
         };
@@ -123,16 +123,15 @@ pub(crate) fn denied(set: &Set, kind: Kind, place: Place, count: usize) -> Resul
 pub(crate) fn allowed(set: &Set, count: usize) -> Vec<[u8; FRAME]> {
     let mut random = Random(set.size as u64);
     let mut frame = || {
-        let at = random.below(set.groups.len() + set.list.len());
-        match set.groups.get(at) {
-            Some(term) => frame(inside(&term.net, &mut random), term.transport, term.ports.1, &mut random),
-            None => frame(
-                inside(&set.list[at - set.groups.len()], &mut random),
-                Transport::Syn,
-                LIST_PORT,
-                &mut random,
-            ),
-        }
+        let at = random.below(set.groups.len() + set.cidrs.len());
+        let (net, transport, port) = match set.groups.get(at) {
+            Some(term) => (&term.net, term.transport, term.ports.1),
+            None => {
+                let (net, list) = &set.cidrs[at - set.groups.len()];
+                (net, Transport::Syn, LIST_PORTS[*list])
+            }
+        };
+        frame(inside(net, &mut random), transport, port, &mut random)
     };
     (0..count).map(|_| frame()).collect()
 }

@@ -20,6 +20,8 @@ use crate::sets::{CLOSED_PORT, Set};
 
 /// The device of every client: the second of a fresh namespace, after `lo`. One generator can then serve them all.
 pub(crate) const DEVICE: u32 = 2;
+/// Where libxdp keeps its pins; it leaves the directory.
+const LEFT_BEHIND: &str = "/sys/fs/bpf/xdp";
 /// The address that [`fw_tests::packet`] sends to: frames to another would be others' to the stack.
 const MAC: &str = "02:00:00:00:00:02";
 
@@ -94,6 +96,8 @@ impl Drop for Unload {
     fn drop(&mut self) {
         if let Some(mut unload) = self.0.take() {
             let _ = unload.output();
+            // Only if nothing is in it.
+            let _ = fs::remove_dir(LEFT_BEHIND);
         }
     }
 }

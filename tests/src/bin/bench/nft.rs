@@ -1,8 +1,8 @@
 //! The same rule sets for nftables, in the forms that its users know: rule after rule, and sets of intervals.
 //!
 //! A set that looks at source, protocol and port at once (`ipv4_addr . inet_proto . inet_service`) is its best for
-//! rules, a plain interval set for a prefix list. No counters, and nothing for ARP and neighbour discovery, which our
-//! filter always looks for: every rule that is not there makes nftables faster.
+//! rules, a verdict map of intervals for prefix lists. No counters, and nothing for ARP and neighbour discovery, which
+//! our filter always looks for: every rule that is not there makes nftables faster.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use fw_tests::netns::Namespace;
 use ipnet::IpNet;
 
-use crate::sets::{LIST_PORT, Set, Term};
+use crate::sets::{LIST_PORTS, Set, Term};
 
 /// Seconds that a form may take to load; what takes longer is left out. nft 1.0.6 takes minutes for tens of thousands
 /// of concatenated intervals.
@@ -57,25 +57,28 @@ fn ruleset(set: &Set, form: Form) -> String {
     let mut text = String::new();
     let family = if form == Form::Tracked { "inet" } else { "netdev" };
     let _ = writeln!(text, "table {family} bench {{");
+    for (list, port) in LIST_PORTS.iter().enumerate() {
+        let _ = writeln!(text, "chain list{list} {{\ntcp dport {port} accept\ndrop\n}}");
+    }
     if form != Form::Linear {
         for (name, terms) in [("acl", &set.acl), ("groups", &set.groups)] {
             for (ip, version) in [("ipv4_addr", 4), ("ipv6_addr", 6)] {
                 let elements = terms.iter().filter(|term| version_of(&term.net) == version).map(element);
                 let kind = format!("{ip} . inet_proto . inet_service");
-                declare(&mut text, &format!("{name}{version}"), &kind, "", elements);
+                declare(&mut text, "set", &format!("{name}{version}"), &kind, elements);
             }
         }
     }
     for (ip, version) in [("ipv4_addr", 4), ("ipv6_addr", 6)] {
-        let elements = set.list.iter().filter(|net| version_of(net) == version).map(IpNet::to_string);
-        declare(&mut text, &format!("list{version}"), ip, " auto-merge;", elements);
+        let cidrs = set.cidrs.iter().filter(|(net, _)| version_of(net) == version);
+        let elements = cidrs.map(|(net, list)| format!("{net} : goto list{list}"));
+        declare(&mut text, "map", &format!("lists{version}"), &format!("{ip} : verdict"), elements);
     }
     let _ = writeln!(text, "chain groups {{");
     terms(&mut text, form, "groups", &set.groups, "accept");
-    if !set.list.is_empty() {
+    if !set.cidrs.is_empty() {
         // The port first would spare our frames the look-up, which is what is compared here.
-        let _ = writeln!(text, "ip saddr @list4 tcp dport {LIST_PORT} accept");
-        let _ = writeln!(text, "ip6 saddr @list6 tcp dport {LIST_PORT} accept");
+        let _ = writeln!(text, "ip saddr vmap @lists4\nip6 saddr vmap @lists6");
     }
     let _ = writeln!(text, "drop\n}}\nchain judge {{");
     let _ = match form {
@@ -97,14 +100,14 @@ fn ruleset(set: &Set, form: Form) -> String {
     text
 }
 
-/// An empty set is left out: nft takes no empty list of elements.
-fn declare(text: &mut String, name: &str, kind: &str, more: &str, elements: impl Iterator<Item = String>) {
+/// A set or a map of intervals; nft takes no empty list of elements.
+fn declare(text: &mut String, what: &str, name: &str, kind: &str, elements: impl Iterator<Item = String>) {
     let elements: Vec<String> = elements.collect();
     let elements = match elements.as_slice() {
         [] => String::new(),
         some => format!(" elements = {{ {} }}", some.join(", ")),
     };
-    let _ = writeln!(text, "set {name} {{ type {kind}; flags interval;{more}{elements} }}");
+    let _ = writeln!(text, "{what} {name} {{ type {kind}; flags interval;{elements} }}");
 }
 
 /// The terms of one layer, as rules or as the look-up in its sets.

@@ -64,7 +64,7 @@ impl Options {
         if let Some(unknown) = parts.iter().find(|part| !known.contains(&part.as_str())) {
             bail!("there is no part {unknown:?}; the parts are {}", known.join(", "));
         }
-        let (slice, warm_up, measured) = if quick { (15, 1, 3) } else { (40, 2, 9) };
+        let (slice, warm_up, measured) = if quick { (15, 1, 3) } else { (50, 2, 7) };
         Ok(Self {
             parts,
             quick,

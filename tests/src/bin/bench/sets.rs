@@ -1,5 +1,5 @@
-//! Rule sets by size. One of N rules is half a network ACL and half the rules of five groups; one of N CIDRs is a
-//! prefix list that one rule of a group names. Both families take turns, so do UDP and TCP.
+//! Rule sets by size. One of N rules is half a network ACL and half the rules of five groups; one of N CIDRs is two
+//! prefix lists, each named by a rule of a group. Both families take turns, so do UDP and TCP.
 //!
 //! Sources are apart, so that one rule and no other can match: the ACL denies networks of 128.0.0.0/4 and 3000::/4 and
 //! lets no other source of theirs in either; the groups allow networks of 32.0.0.0/3 and 2000::/4.
@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 
 /// The address of the server of [`fw_tests::netns::Rig::direct`], by family.
 pub(crate) const SERVER: [&str; 2] = ["10.77.1.3", "fd77:1::3"];
-/// The port that the rule of a prefix list opens.
-pub(crate) const LIST_PORT: u16 = 443;
+/// Prefix lists.
+pub(crate) const LISTS: usize = 2;
+/// The ports that the rules of the lists open.
+pub(crate) const LIST_PORTS: [u16; LISTS] = [443, 8443];
 /// A port that no rule names.
 pub(crate) const CLOSED_PORT: u16 = 9;
 /// What the ACL may let on to the groups, by family: all that is not its own.
@@ -63,8 +65,8 @@ pub(crate) struct Set {
     pub(crate) acl: Vec<Term>,
     /// What the groups allow.
     pub(crate) groups: Vec<Term>,
-    /// The prefix list.
-    pub(crate) list: Vec<IpNet>,
+    /// CIDRs, each with the number of its list.
+    pub(crate) cidrs: Vec<(IpNet, usize)>,
 }
 
 impl Set {
@@ -73,12 +75,17 @@ impl Set {
         let entries = (size / 2).min(MOST_ENTRIES);
         let acl = (0..entries).map(|number| term(number, 0x8000_0000, 0x3000)).collect();
         let groups = (0..size - entries).map(|number| term(number, 0x2000_0000, 0x2000)).collect();
-        Self { size, acl, groups, list: Vec::new() }
+        Self { size, acl, groups, cidrs: Vec::new() }
     }
 
-    /// A list of CIDRs.
-    pub(crate) fn cidrs(list: Vec<IpNet>) -> Self {
-        Self { size: list.len(), acl: Vec::new(), groups: Vec::new(), list }
+    /// N CIDRs.
+    pub(crate) fn cidrs(cidrs: Vec<(IpNet, usize)>) -> Self {
+        Self { size: cidrs.len(), acl: Vec::new(), groups: Vec::new(), cidrs }
+    }
+
+    /// Those of one list.
+    pub(crate) fn list(&self, number: usize) -> impl Iterator<Item = &IpNet> {
+        self.cidrs.iter().filter(move |(_, list)| *list == number).map(|(net, _)| net)
     }
 
     /// The rules file for `eth0` of the server.
@@ -90,10 +97,15 @@ impl Set {
                 "from_port": term.ports.0, "to_port": term.ports.1, "cidr_blocks": [term.net],
             }));
         }
-        if !self.list.is_empty() {
-            groups[0]
-                .push(json!({ "id": "list", "protocol": "tcp", "from_port": LIST_PORT, "to_port": LIST_PORT,
-                "prefix_lists": ["list"] }));
+        let mut lists = serde_json::Map::new();
+        for (number, port) in LIST_PORTS.iter().enumerate() {
+            let (name, entries) = (format!("list-{number}"), self.list(number).collect::<Vec<_>>());
+            if !entries.is_empty() {
+                groups[number]
+                    .push(json!({ "id": name, "protocol": "tcp", "from_port": port, "to_port": port,
+                    "prefix_lists": [name] }));
+                lists.insert(name, json!({ "entries": entries }));
+            }
         }
         let names: Vec<String> = (0..GROUPS).map(|group| format!("group-{group}")).collect();
         let groups: serde_json::Map<String, Value> =
@@ -105,8 +117,8 @@ impl Set {
                 "addresses": SERVER, "security_groups": names, "device": "eth0", "mode": mode,
             } },
         });
-        if !self.list.is_empty() {
-            file["prefix_lists"] = json!({ "list": { "entries": self.list } });
+        if !lists.is_empty() {
+            file["prefix_lists"] = Value::Object(lists);
         }
         if !self.acl.is_empty() {
             let all = json!([{ "rule_number": 1, "action": "allow", "protocol": "all", "cidr_block": "0.0.0.0/0" },
