@@ -19,6 +19,7 @@
 //! | [`exempt`] | what always passes, with its exact conditions |
 //! | [`layout`], [`classify`] | a generation of tables in 64-byte lines, and the searches in it |
 //! | [`flow`], [`conntrack`], [`related`], [`fragment`] | connections, ICMP errors about them, fragments |
+//! | [`store`] | where connections are kept |
 //! | [`verdict`] | every reason a packet passes or is dropped for |
 
 #![no_std]
@@ -54,6 +55,7 @@ pub mod packet;
 #[allow(unsafe_code, reason = "plain-data promises for the types that cross into the kernel")]
 mod pod;
 pub mod related;
+pub mod store;
 pub mod tables;
 pub mod verdict;
 pub mod wire;

@@ -4,13 +4,34 @@ use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::vec::Vec;
 
-use crate::conntrack::{Class, Connection};
+use crate::conntrack::{Class, Connection, Record};
 use crate::flow::FlowKey;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::frame::Frame;
 use crate::layout::{Line, head};
 use crate::limits::reserved_connections;
 use crate::tables::{TableFull, Tables};
+
+type Table = RefCell<HashMap<FlowKey, Connection>>;
+
+/// One connection of a table, in place.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    table: &'a Table,
+    key: FlowKey,
+}
+
+impl Record for Entry<'_> {
+    fn word(&self, index: usize) -> u64 {
+        self.table.borrow().get(&self.key).map_or(0, |connection| connection.0.word(index))
+    }
+
+    fn set_word(&mut self, index: usize, value: u64) {
+        if let Some(connection) = self.table.borrow_mut().get_mut(&self.key) {
+            connection.0.set_word(index, value);
+        }
+    }
+}
 
 /// A frame in one slice.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +89,8 @@ pub struct MemoryTables {
     pub now_ns: Cell<u64>,
     /// Confirmed connections that fit.
     pub max_connections: usize,
-    half_open: RefCell<HashMap<FlowKey, Connection>>,
-    confirmed: RefCell<HashMap<FlowKey, Connection>>,
+    half_open: Table,
+    confirmed: Table,
     datagrams: RefCell<HashMap<FragmentKey, Datagram>>,
     ethertypes: RefCell<HashMap<(u32, u16), u64>>,
 }
@@ -111,6 +132,8 @@ impl MemoryTables {
 }
 
 impl<'a> Tables<'a> for &'a MemoryTables {
+    type Record = Entry<'a>;
+
     fn live(self) -> u32 {
         self.line(0).map_or(0, |line| line.word(head::LIVE))
     }
@@ -129,18 +152,17 @@ impl<'a> Tables<'a> for &'a MemoryTables {
         self.now_ns.get()
     }
 
-    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
-        if let Some(connection) = self.confirmed.borrow_mut().get_mut(key) {
-            return Some(update(connection));
-        }
-        self.half_open.borrow_mut().get_mut(key).map(update)
+    fn connection(self, key: &FlowKey) -> Option<Connection<Entry<'a>>> {
+        let tables = [&self.confirmed, &self.half_open];
+        let table = tables.into_iter().find(|table| table.borrow().contains_key(key))?;
+        Some(Connection(Entry { table, key: *key }))
     }
 
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         match class {
             Class::HalfOpen => {
                 self.confirmed.borrow_mut().remove(key);
-                self.make_room(connection.flags)?;
+                self.make_room(connection.status().flags())?;
                 self.half_open.borrow_mut().insert(*key, *connection);
                 Ok(())
             }
@@ -175,7 +197,7 @@ impl<'a> Tables<'a> for &'a MemoryTables {
 impl MemoryTables {
     fn insert_confirmed(&self, key: FlowKey, connection: Connection) -> Result<(), TableFull> {
         self.confirmed.borrow_mut().remove(&key);
-        self.make_room(connection.flags)?;
+        self.make_room(connection.status().flags())?;
         self.confirmed.borrow_mut().insert(key, connection);
         Ok(())
     }

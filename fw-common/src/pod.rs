@@ -1,7 +1,5 @@
 //! Promises to aya that a type is plain data: no padding, no pointers, every bit pattern valid.
 
-use crate::conntrack::Connection;
-use crate::flow::FlowKey;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
 use crate::verdict::Counter;
@@ -17,8 +15,6 @@ macro_rules! plain {
 
 plain! {
     Line = 64;
-    FlowKey = 48;
-    Connection = 64;
     FragmentKey = 48;
     Datagram = 24;
     Counter = 16;

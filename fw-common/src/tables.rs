@@ -1,6 +1,6 @@
 //! What a decision reads and writes besides the packet.
 
-use crate::conntrack::{Class, Connection};
+use crate::conntrack::{Class, Connection, Record};
 use crate::flow::FlowKey;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
@@ -12,6 +12,9 @@ pub struct TableFull;
 /// The maps and the clock: a handle to be copied about. Two implementations: the BPF maps (`fw-ebpf`) and a reference to
 /// [`crate::memory::MemoryTables`].
 pub trait Tables<'a>: Copy {
+    /// A connection's words, in place.
+    type Record: Record;
+
     /// The line of the live generation's root; 0 when nothing is in force.
     fn live(self) -> u32;
 
@@ -31,11 +34,11 @@ pub trait Tables<'a>: Copy {
     /// `CLOCK_MONOTONIC`, nanoseconds; may be as coarse as a scheduler tick.
     fn now_ns(self) -> u64;
 
-    /// Runs `update` on the entry of `key`, confirmed or half-open, in place.
+    /// The entry of `key`, confirmed or half-open, in place.
     ///
-    /// Two CPUs may run it on one entry at a time: the worst outcome is one lost update of a timestamp or a
+    /// Two CPUs may change one entry at a time: the worst outcome is one lost update of a timestamp or a
     /// counter, or a TCP state one packet late, never another verdict than one of the two orders would give.
-    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R>;
+    fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>>;
 
     /// Remembers a flow. Half-open ones recycle the oldest of their kind, never a confirmed one; confirmed ones
     /// may find the table full.

@@ -7,9 +7,11 @@
 // Inline assembly for BPF is not stable yet; see `frame::opaque` and `maps::count`.
 #![feature(asm_experimental_arch)]
 
+mod apart;
 mod frame;
 mod maps;
 mod report;
+mod shared;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};

@@ -3,36 +3,35 @@
 //! Sizes here are the smallest; the loader sets the real ones before it creates the maps.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
-use fw_common::conntrack::{Class, Connection};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
+use fw_common::conntrack::{Class, Connection, WORDS};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
-use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS, RECLAIM_STEPS, reserved_connections};
+use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
+use fw_common::store::{BUCKET_WORDS, Layout, Live, Place, Store};
 use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
 use fw_common::{FlowKey, Scratch, Tables};
 
+use crate::apart;
 use crate::frame::{opaque, reread};
+use crate::shared::{Connections, Shared};
 
 /// All generations, in lines, as one value: a line is then reached by an addition and not by a look-up, whose index
 /// goes through the stack. The loader makes the value as large as it has to be. Only user space writes.
 #[map]
 static POLICY: Array<Line> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Connections with proof of return. A plain hash: nothing is ever evicted from it.
+/// The buckets of [`fw_common::store`]; those of IPv4 come first.
 #[map]
-static CONNECTIONS: HashMap<FlowKey, Connection> = HashMap::with_max_entries(1024, 0);
+static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> = Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
 
-/// Flows seen in one direction only. Recycles its oldest.
+/// How many connections are confirmed (the kernel does not say), where the next search for expired ones begins, and two
+/// words of the loader's.
 #[map]
-static HALF_OPEN: LruHashMap<FlowKey, Connection> = LruHashMap::with_max_entries(1024, 0);
-
-/// Where each confirmed connection is noted, so that the next ones find the expired among them. A power of two,
-/// at least twice the size of CONNECTIONS.
-#[map]
-static EXPIRY: Array<FlowKey> = Array::with_max_entries(2048, 0);
+static COUNT: Array<[Shared; 4]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 static DATAGRAMS: LruHashMap<FragmentKey, Datagram> =
@@ -71,17 +70,13 @@ pub(crate) fn room<'a>() -> Option<&'a mut Room> {
     SCRATCH.get_ptr_mut(0).map(|room| unsafe { &mut *room })
 }
 
-/// How many CONNECTIONS there are: the kernel does not say.
-#[map]
-static COUNT: Array<u64> = Array::with_max_entries(1, 0);
-
-/// The number of EXPIRY's slots, minus one; set by the loader.
+/// How many buckets there are of either family, and how many connections may be in them; set by the loader.
 #[unsafe(no_mangle)]
-static EXPIRY_MASK: u32 = 2047;
+static LAYOUT: Layout = Layout::of(1024);
 
-/// The number of CONNECTIONS that fit; set by the loader.
+/// What chooses the buckets; set by the loader.
 #[unsafe(no_mangle)]
-static MAX_CONNECTIONS: u32 = 1024;
+static SECRET: u64 = 0;
 
 /// Where the last line of POLICY begins, in bytes; set by the loader.
 #[unsafe(no_mangle)]
@@ -104,6 +99,8 @@ impl Maps {
 }
 
 impl<'a> Tables<'a> for Maps {
+    type Record = &'a [Shared; WORDS];
+
     #[inline(always)]
     fn live(self) -> u32 {
         // SAFETY: the first word of the array; volatile, since the loader writes it while programs run.
@@ -136,45 +133,27 @@ impl<'a> Tables<'a> for Maps {
 
     #[inline(always)]
     fn now_ns(self) -> u64 {
-        // SAFETY: takes nothing, returns an integer.
-        unsafe { bpf_ktime_get_coarse_ns() }
+        now_ns()
     }
 
     #[inline(always)]
-    fn connection<R>(self, key: &FlowKey, update: impl FnOnce(&mut Connection) -> R) -> Option<R> {
-        let entry = CONNECTIONS.get_ptr_mut(key).or_else(|| HALF_OPEN.get_ptr_mut(key))?;
-        // SAFETY: the kernel keeps the element's memory valid until this program returns. It may be recycled for
-        // another flow meanwhile, and another CPU may write it: see `Tables::connection` for what that can do.
-        Some(update(unsafe { &mut *entry }))
+    fn connection(self, key: &FlowKey) -> Option<Live<'a, Shared>> {
+        Store(Connections).entry(key)
     }
 
     #[inline(always)]
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        match class {
-            Class::HalfOpen => {
-                // What is over must not answer for its successor; most flows have no predecessor.
-                forget(key);
-                if make_room(connection.flags) == 0 {
-                    return Err(TableFull);
-                }
-                HALF_OPEN.insert(key, connection, 0).map_err(|_| TableFull)
-            }
-            Class::Confirmed => {
-                // An attempt of long ago may lie there.
-                let _ = HALF_OPEN.remove(key);
-                insert_confirmed(key, connection)
-            }
+        let place = apart::place(key, connection, u32::from(class == Class::Confirmed));
+        if Place::from_word(place).is_nowhere() {
+            return Err(TableFull);
         }
+        apart::settle(key, place);
+        Ok(())
     }
 
     #[inline(always)]
     fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
-        let Some(entry) = HALF_OPEN.get_ptr(key) else { return Ok(()) };
-        // SAFETY: as in `connection`; the kernel copies the value before this program returns.
-        let confirmed = insert_confirmed(key, unsafe { &*entry });
-        // Gone either way: a flow that found no room must not live on as a half-open one.
-        let _ = HALF_OPEN.remove(key);
-        confirmed
+        if apart::confirm(key) == 0 { Err(TableFull) } else { Ok(()) }
     }
 
     #[inline(always)]
@@ -202,110 +181,32 @@ impl<'a> Tables<'a> for Maps {
     }
 }
 
-#[inline(never)]
-fn insert_confirmed(key: &FlowKey, connection: &Connection) -> Result<(), TableFull> {
-    forget(key);
-    let note = free_note();
-    if note == NO_NOTE || counted() >= limit(connection.flags) {
-        return Err(TableFull);
-    }
-    // Two CPUs may confirm the same flow at once: the second finds the first one's entry.
-    match CONNECTIONS.insert(key, connection, BPF_NOEXIST as u64) {
-        Ok(()) => count(1),
-        Err(EEXIST) => return Ok(()),
-        Err(_) => return Err(TableFull),
-    }
-    if let Some(entry) = CONNECTIONS.get_ptr_mut(key) {
-        // SAFETY: as in `connection`.
-        unsafe { (*entry).note = note.wrapping_add(1) };
-    }
-    if let Some(note) = EXPIRY.get_ptr_mut(note) {
-        // SAFETY: array elements live as long as the map. Two CPUs that chose the same note lose one of the keys: its
-        // connection is removed when its own packets find it expired.
-        unsafe { *note = *key };
-    }
-    Ok(())
-}
-
-const EEXIST: i32 = -17;
-const NO_NOTE: u32 = u32::MAX;
-
-/// Removes a confirmed connection, if there is one.
 #[inline(always)]
-fn forget(key: &FlowKey) {
-    if CONNECTIONS.remove(key).is_ok() {
-        count(-1);
-    }
-}
-
-/// 1 if a connection with these flags may be added; removes some expired ones if it could not be otherwise.
-#[inline(always)]
-fn make_room(flags: u8) -> u32 {
-    let limit = limit(flags);
-    if counted() >= limit {
-        free_note();
-    }
-    u32::from(counted() < limit)
-}
-
-/// How many connections there may be before one with these flags is refused.
-#[inline(always)]
-fn limit(flags: u8) -> u64 {
-    // SAFETY: reads a word that the loader set before the program was loaded.
-    let max = unsafe { core::ptr::read_volatile(&raw const MAX_CONNECTIONS) };
-    let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
-    u64::from(max.saturating_sub(kept))
-}
-
-/// The number of a place to note a new connection; removes the expired connections that it comes across. Starts
-/// anywhere, so that the whole table is visited over time and CPUs keep apart; bounded, so that no packet pays for a
-/// sweep.
-#[inline(never)]
-fn free_note() -> u32 {
-    // SAFETY: reads a word that the loader set before the program was loaded.
-    let mask = unsafe { core::ptr::read_volatile(&raw const EXPIRY_MASK) };
+pub(crate) fn now_ns() -> u64 {
     // SAFETY: takes nothing, returns an integer.
-    let start = unsafe { bpf_get_prandom_u32() };
-    // Steps of one would make clusters of taken places, and 16 places side by side are found taken long before half
-    // of all are (1 fill of 8 of a table of 1024, in a simulation). An odd step reaches every place.
-    let stride = (start >> 16) | 1;
-    // SAFETY: takes nothing, returns an integer.
-    let now_ns = unsafe { bpf_ktime_get_coarse_ns() };
-    let mut free = NO_NOTE;
-    for step in 0..RECLAIM_STEPS {
-        let number = start.wrapping_add(step.wrapping_mul(stride)) & mask;
-        let Some(note) = EXPIRY.get_ptr_mut(number) else { return NO_NOTE };
-        // SAFETY: array elements live as long as the map.
-        let noted = unsafe { &*note };
-        // SAFETY: only the age and the note are read, at once.
-        match unsafe { CONNECTIONS.get(noted) } {
-            None => free = number,
-            // An older note of a flow that has come again.
-            Some(connection) if connection.note != 0 && connection.note != number.wrapping_add(1) => {
-                free = number;
-            }
-            Some(connection) if connection.is_expired(now_ns) => {
-                forget(noted);
-                free = number;
-            }
-            Some(_) => {}
-        }
-    }
-    free
+    unsafe { bpf_ktime_get_coarse_ns() }
 }
 
 #[inline(always)]
-fn counted() -> u64 {
-    // A moment's negative count, between two CPUs' steps, is a small one.
-    COUNT.get(0).map_or(0, |count| (*count as i64).max(0) as u64)
+pub(crate) fn bucket<'a>(number: u32) -> Option<&'a [Shared; BUCKET_WORDS]> {
+    // SAFETY: an element lives as long as the map; its words are shared, and Bucket says so.
+    CONNECTIONS.get_ptr(number).map(|bucket| unsafe { &*bucket })
 }
 
-/// Adds atomically.
 #[inline(always)]
-fn count(change: i64) {
-    let Some(count) = COUNT.get_ptr_mut(0) else { return };
-    // SAFETY: an aligned u64 that lives as long as the map. `core::sync::atomic` has no read-modify-write on this target.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({count} + 0) += {change}", count = in(reg) count, change = in(reg) change);
-    }
+pub(crate) fn counts<'a>() -> Option<&'a [Shared; 2]> {
+    // SAFETY: as above.
+    COUNT.get_ptr(0).and_then(|counts| unsafe { &*counts }.first_chunk())
+}
+
+#[inline(always)]
+pub(crate) fn layout() -> Layout {
+    // SAFETY: reads words that the loader set before the program was loaded.
+    unsafe { core::ptr::read_volatile(&raw const LAYOUT) }
+}
+
+#[inline(always)]
+pub(crate) fn secret() -> u64 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const SECRET) }
 }

@@ -4,22 +4,23 @@
 //! A test run has no device of its own: the kernel gives it the loopback's index, which is always 1.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use fw_common::conntrack::Connection;
+use fw_common::conntrack::{Class, Connection, ns_between, tick};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
-use fw_common::related::Subject;
+use fw_common::store::Layout;
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::compile::Patch;
-use fw_userspace::datapath::{PolicyArray, with_policy_bytes};
+use fw_userspace::datapath::{ConnectionTable, Founded, PolicyArray, with_policy_bytes};
 
-use crate::age::{Age, now_ns};
+use crate::age::{Age, now_ns, wait};
 
 /// The interface index that test runs see.
 pub const IFINDEX: u32 = 1;
@@ -29,8 +30,8 @@ const POLICY_LINES: u32 = 1 << 18;
 const ZONES: u32 = 64;
 const RULE_SLOTS: u32 = 4096;
 
-/// The maps that connections are in.
-const CONNECTIONS: [&str; 2] = ["CONNECTIONS", "HALF_OPEN"];
+/// Connections that fit: the object's own size.
+const MAX_CONNECTIONS: u32 = 1024;
 
 /// Which program judges what a device receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,10 +70,14 @@ pub fn takes(frame: &[u8], hook: Hook, received: Received) -> bool {
     frame.len() >= least
 }
 
+/// Whether it is confirmed and its key as bytes, to order and compare by.
+pub type Connections = BTreeMap<(bool, Vec<u8>), Connection>;
+
 /// The loaded object.
 pub struct Kernel {
     object: Ebpf,
     policy: PolicyArray,
+    connections: ConnectionTable,
     cpus: usize,
     rule_slots: u32,
     /// What the counters of a zone and of the rules were after the last frame, if nothing ran since.
@@ -103,32 +108,24 @@ impl Kernel {
             aya::maps::Map::Array(policy) => PolicyArray::of(policy)?,
             _ => bail!("POLICY is no array"),
         };
-        Ok(Self { object, policy, cpus, rule_slots: 256, counted: None, age: Age::default() })
+        let array = |object: &mut Ebpf, name| match map(object, name)? {
+            aya::maps::Map::Array(map) => Ok(map.fd().as_fd().try_clone_to_owned()?),
+            _ => bail!("{name} is no array"),
+        };
+        let [buckets, count] =
+            [array(&mut object, "CONNECTIONS")?, array(&mut object, "COUNT")?].map(MapData::from_fd);
+        let connections = ConnectionTable::of(&buckets?, &count?)?;
+        connections.found(&Founded { layout: Layout::of(MAX_CONNECTIONS), secret: 0 });
+        Ok(Self { object, policy, connections, cpus, rule_slots: 256, counted: None, age: Age::default() })
     }
 
     /// Forgets all connections and fragments.
     pub fn reset(&mut self) -> Result<()> {
-        for name in CONNECTIONS {
-            let mut map = connection_map(&mut self.object, name)?;
-            let keys: Vec<FlowKey> = map.keys().collect::<std::result::Result<_, _>>()?;
-            for key in keys {
-                map.remove(&key)?;
-            }
-        }
+        self.connections.clear();
         let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
         let keys: Vec<FragmentKey> = map.keys().collect::<std::result::Result<_, _>>()?;
         for key in keys {
             map.remove(&key)?;
-        }
-        // The programs count those that they add and remove themselves.
-        let mut count: Array<&mut MapData, u64> = self.map("COUNT")?.try_into()?;
-        if count.get(&0, 0)? > 0 {
-            count.set(0, 0, 0)?;
-            // The note of a connection that comes again would be taken for its own.
-            let mut notes: Array<&mut MapData, FlowKey> = self.map("EXPIRY")?.try_into()?;
-            for place in 0..notes.len() {
-                notes.set(place, Subject::EMPTY.key, 0)?;
-            }
         }
         self.age = Age::default();
         Ok(())
@@ -166,7 +163,6 @@ impl Kernel {
             _ => self.counted(zone)?,
         };
         let verdict = self.verdict(frame, None, hook, received)?;
-        self.settle()?;
         let (reasons_after, rules_after) = self.counted(zone)?;
         let reasons = grown(&reasons_before, &reasons_after);
         let [index] = reasons[..] else { bail!("one reason is counted per frame, not {reasons:?}") };
@@ -258,18 +254,11 @@ impl Kernel {
 
     /// Lets time pass, by making every entry older: the kernel's clock is nobody's to move.
     pub fn wait(&mut self, seconds: u64) -> Result<()> {
+        wait(&self.connections, seconds);
         let Self { object, age, .. } = self;
-        for name in CONNECTIONS {
-            age.wait(&mut connection_map(object, name)?, seconds)?;
-        }
         let mut datagrams: HashMap<&mut MapData, FragmentKey, Datagram> =
             map(object, "DATAGRAMS")?.try_into()?;
         age.wait_for_datagrams(&mut datagrams, seconds, now_ns())
-    }
-
-    fn settle(&mut self) -> Result<()> {
-        let Self { object, age, .. } = self;
-        CONNECTIONS.iter().try_for_each(|name| age.settle(&mut connection_map(object, name)?))
     }
 
     /// Lets time pass for a kernel that is compared with a clock of whole seconds: entries have then been idle for half
@@ -285,14 +274,11 @@ impl Kernel {
                 anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
             })
         };
-        for name in CONNECTIONS {
-            let mut map = connection_map(&mut self.object, name)?;
-            let entries: Vec<(FlowKey, Connection)> = map.iter().collect::<std::result::Result<_, _>>()?;
-            for (key, mut connection) in entries {
-                connection.last_seen_ns = older(connection.last_seen_ns)?;
-                map.insert(key, connection, 0)?;
-            }
-        }
+        self.connections.move_times(|last_seen| {
+            let idle_ns = ns_between(last_seen, tick(now_ns));
+            let whole_s = (idle_ns + HALF_NS) / 1_000_000_000;
+            tick(now_ns).wrapping_sub(tick(((whole_s + seconds) * 1_000_000_000).saturating_sub(HALF_NS)))
+        });
         let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
         let entries: Vec<(FragmentKey, Datagram)> = map.iter().collect::<std::result::Result<_, _>>()?;
         for (key, mut datagram) in entries {
@@ -302,22 +288,11 @@ impl Kernel {
         Ok(())
     }
 
-    /// All connections that have not expired, with the name of the map they are in.
-    pub fn connections(&mut self) -> Result<BTreeMap<(&'static str, Vec<u8>), Connection>> {
-        let mut all = BTreeMap::new();
+    /// All connections that have not expired, by class.
+    pub fn connections(&mut self) -> Connections {
         let now_ns = now_ns();
-        let Self { object, age, .. } = self;
-        for name in CONNECTIONS {
-            for entry in connection_map(object, name)?.iter() {
-                let (key, mut connection) = entry?;
-                if connection.is_expired(now_ns) {
-                    continue;
-                }
-                connection.timeout_s = age.timeout_s(&key, &connection);
-                all.insert((name, key_bytes(&key)), connection);
-            }
-        }
-        Ok(all)
+        let live = self.connections.iter().filter(|(_, connection, _)| !connection.is_expired(now_ns));
+        live.map(|(key, connection, class)| ((class == Class::Confirmed, key_bytes(&key)), connection)).collect()
     }
 
     /// Instructions that the verifier processed, and the bytes of the translated and of the machine code.
@@ -368,13 +343,6 @@ impl Kernel {
 
 fn map<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
     object.map_mut(name).ok_or_else(|| anyhow!("the object has no map {name}"))
-}
-
-fn connection_map<'a>(
-    object: &'a mut Ebpf,
-    name: &str,
-) -> Result<HashMap<&'a mut MapData, FlowKey, Connection>> {
-    Ok(map(object, name)?.try_into()?)
 }
 
 /// The clock that the programs read, nanoseconds.

@@ -1,18 +1,19 @@
 //! TCP: which segments move a connection on, and which may have been injected by somebody who does not see it.
 
-use super::{Connection, State, is_half_open};
+use super::{Connection, Record, State, Status, is_half_open};
 use crate::flow::Direction;
 use crate::packet::{Packet, tcp_flags};
 
-impl Connection {
+impl<R: Record> Connection<R> {
     /// The next state, or `None` for a segment that must have no effect: a SYN, RST or FIN that may have been
     /// injected by somebody who does not see the connection (RFC 5961).
     #[inline(always)]
-    pub(super) fn next_tcp(&self, state: State, packet: &Packet, direction: Direction) -> Option<State> {
+    pub(super) fn next_tcp(&self, status: Status, packet: &Packet, direction: Direction) -> Option<State> {
+        let state = status.state();
         let flags = packet.tcp_flags;
-        let from_opener = direction.code() == self.opened_by;
+        let from_opener = direction.code() == status.opened_by();
         if flags & tcp_flags::RST != 0 {
-            return if self.fits(packet, direction) { Some(State::Reset) } else { None };
+            return if self.fits(status, packet, direction) { Some(State::Reset) } else { None };
         }
         if flags & tcp_flags::SYN != 0 {
             return match (state, from_opener) {
@@ -27,10 +28,10 @@ impl Connection {
             };
         }
         if flags & tcp_flags::FIN != 0 && !is_half_open(state) {
-            if !self.fits(packet, direction) {
+            if !self.fits(status, packet, direction) {
                 return None;
             }
-            let other_has_closed = self.flags & (Self::FIN << direction.reverse().code()) != 0;
+            let other_has_closed = status.flags() & (Connection::FIN << direction.reverse().code()) != 0;
             return Some(match state {
                 State::Established => State::HalfClosed,
                 State::HalfClosed if other_has_closed => State::Closed,
@@ -60,19 +61,19 @@ impl Connection {
     /// may or may not take.
     #[inline(always)]
     fn is_acknowledged_syn(&self, packet: &Packet, direction: Direction) -> bool {
-        packet.acknowledgement.wrapping_sub(self.sent_by(direction.reverse())) <= MOST_SYN_DATA
+        packet.acknowledgement.wrapping_sub(self.marks(direction.reverse()).0) <= MOST_SYN_DATA
     }
 
     /// Whether a RST or FIN continues the stream: from what the other side last acknowledged up to the end of
     /// what this side has sent. What neither bound is known for does not fit.
     #[inline(always)]
-    fn fits(&self, packet: &Packet, direction: Direction) -> bool {
+    fn fits(&self, status: Status, packet: &Packet, direction: Direction) -> bool {
         let code = direction.code();
         let other = direction.reverse().code();
-        let seen = self.flags & (Self::SEEN << code) != 0;
-        let acked = self.flags & (Self::ACKED << other) != 0;
-        let sent = self.sent_by(direction);
-        let ack = self.acked_by(direction.reverse());
+        let seen = status.flags() & (Connection::SEEN << code) != 0;
+        let acked = status.flags() & (Connection::ACKED << other) != 0;
+        let (sent, _) = self.marks(direction);
+        let (_, ack) = self.marks(direction.reverse());
         match (acked, seen) {
             (true, true) => {
                 packet.sequence.wrapping_sub(ack) <= sent.wrapping_sub(ack)
@@ -83,7 +84,7 @@ impl Connection {
             // A RST in answer to a SYN has sequence 0 and acknowledges the SYN (RFC 9293 section 3.5.2).
             (false, false) => {
                 packet.tcp_flags & tcp_flags::ACK != 0
-                    && self.flags & (Self::SEEN << other) != 0
+                    && status.flags() & (Connection::SEEN << other) != 0
                     && self.is_acknowledged_syn(packet, direction)
             }
         }
@@ -91,7 +92,7 @@ impl Connection {
 
     /// Moves the marks of what was sent and acknowledged, forward only and by plausible amounts.
     #[inline(always)]
-    pub(super) fn note_sequence(&mut self, packet: &Packet, direction: Direction) {
+    pub(super) fn note_sequence(&mut self, status: &mut Status, packet: &Packet, direction: Direction) {
         let code = direction.code();
         let flags = packet.tcp_flags;
         let controls =
@@ -100,50 +101,22 @@ impl Connection {
         // Data on a SYN may be ignored and sent again.
         let len = if is_syn { 0 } else { packet.payload_len };
         let end = packet.sequence.wrapping_add(len).wrapping_add(controls);
-        let is_first = self.flags & (Self::SEEN << code) == 0;
+        let (mut sent, mut acked) = self.marks(direction);
+        let is_first = status.flags() & (Connection::SEEN << code) == 0;
         // A SYN that is sent again may start with another number.
-        let restarts = is_syn && self.state == State::SynSent as u8 && code == self.opened_by;
-        if is_first || restarts || is_ahead(end, self.sent_by(direction)) {
-            self.flags |= Self::SEEN << code;
-            self.sent = replaced(self.sent, direction, end);
+        let restarts = is_syn && status.state() == State::SynSent && code == status.opened_by();
+        if is_first || restarts || is_ahead(end, sent) {
+            status.set_flags(Connection::SEEN << code);
+            sent = end;
         }
-        if flags & tcp_flags::ACK == 0 || flags & tcp_flags::RST != 0 {
-            return;
+        if flags & tcp_flags::ACK != 0 && flags & tcp_flags::RST == 0 {
+            let is_first = status.flags() & (Connection::ACKED << code) == 0;
+            if is_first || is_ahead(packet.acknowledgement, acked) {
+                status.set_flags(Connection::ACKED << code);
+                acked = packet.acknowledgement;
+            }
         }
-        let is_first = self.flags & (Self::ACKED << code) == 0;
-        if is_first || is_ahead(packet.acknowledgement, self.acked_by(direction)) {
-            self.flags |= Self::ACKED << code;
-            self.acked = replaced(self.acked, direction, packet.acknowledgement);
-        }
-    }
-
-    #[inline(always)]
-    fn sent_by(&self, direction: Direction) -> u32 {
-        of_direction(self.sent, direction)
-    }
-
-    #[inline(always)]
-    fn acked_by(&self, direction: Direction) -> u32 {
-        of_direction(self.acked, direction)
-    }
-}
-
-// Pairs are chosen from by value and not indexed: LLVM knows that a direction is 0 or 1 and drops the mask, the
-// verifier does not and refuses the access ("max value is outside of the allowed memory range", Linux 6.18).
-
-#[inline(always)]
-fn of_direction([ingress, egress]: [u32; 2], direction: Direction) -> u32 {
-    match direction {
-        Direction::Ingress => ingress,
-        Direction::Egress => egress,
-    }
-}
-
-#[inline(always)]
-fn replaced([ingress, egress]: [u32; 2], direction: Direction, value: u32) -> [u32; 2] {
-    match direction {
-        Direction::Ingress => [value, egress],
-        Direction::Egress => [ingress, value],
+        self.set_marks(direction, sent, acked);
     }
 }
 

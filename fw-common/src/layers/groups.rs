@@ -1,11 +1,11 @@
 //! The stateful layer: connections first, then the pooled rules of all groups.
 
-use super::{Case, Effect, apart, is_opening};
+use super::{Case, Effect, is_opening};
 use crate::Tables;
 use crate::classify::service;
 use crate::conntrack::{Class, Connection, Step};
 use crate::decide::{Done, Scratch};
-use crate::layout::{InterfaceLine, PolicyLine, RootLine, RowTable, Rule};
+use crate::layout::{InterfaceLine, PolicyLine, RowTable, Rule};
 use crate::packet::{protocol, tcp_flags};
 use crate::related::SubjectKind;
 use crate::verdict::Reason;
@@ -26,9 +26,10 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         }
     }
 
-    /// Leaves the groups' word in `work.group`.
+    /// Leaves the groups' word in `work.group` if a connection says it; 1 if so. Else [`Self::without_entry`] does, from
+    /// the same caller: one below the other, their frames would not fit on the stack.
     #[inline(always)]
-    pub(super) fn security_group(&mut self) -> Done {
+    pub(super) fn by_connection(&mut self) -> Done {
         self.work.group.rule = 0;
         self.name_subject();
         let known = match self.work.subject.kind {
@@ -36,11 +37,9 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             SubjectKind::Quoted => self.related(),
             SubjectKind::None => None,
         };
-        match known {
-            Some(reason) => self.work.group.reason = reason,
-            None => self.work.done = apart!(self, without_entry),
-        }
-        self.work.group.rule
+        let Some(reason) = known else { return 0 };
+        self.work.group.reason = reason;
+        1
     }
 
     /// The key of the packet's connection. That of ICMP was read from the frame before.
@@ -56,7 +55,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
 
     /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray.
     #[inline(always)]
-    fn without_entry(&mut self) -> Done {
+    pub(super) fn without_entry(&mut self) -> Done {
         self.work.group.reason = self.ask_rules().unwrap_or(Reason::TablesDamaged);
         self.work.group.rule
     }
@@ -150,13 +149,13 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Applies the packet to its connection. `None` where there is none, or none that still counts.
     #[inline(always)]
     pub(super) fn follow(&mut self) -> Option<Reason> {
+        let key = &self.work.subject.key;
+        let mut connection = self.tables.connection(key)?;
         let now_ns = self.tables.now_ns();
         let change = self.work.effect == Effect::Commit;
-        let key = &self.work.subject.key;
-        let step = self.tables.connection(key, |connection| {
-            let bytes = u64::from(self.work.bytes);
-            connection.step(&self.work.room.packet, bytes, self.direction(), now_ns, self.interface, change)
-        })?;
+        let bytes = u64::from(self.work.bytes);
+        let packet = &self.work.room.packet;
+        let step = connection.step(packet, bytes, self.direction(), now_ns, self.interface, change);
         match step {
             Step::Belongs => Some(Reason::Established),
             Step::Confirms => match self.tables.confirm(key) {
@@ -177,8 +176,8 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let quoted = self.direction().reverse();
         let now_ns = self.tables.now_ns();
         let key = &self.work.subject.key;
-        let is_live = self.tables.connection(key, |connection| connection.may_be_quoted(quoted, now_ns))?;
-        is_live.then_some(Reason::Related)
+        let connection = self.tables.connection(key)?;
+        connection.may_be_quoted(quoted, now_ns).then_some(Reason::Related)
     }
 
     /// The rule that would admit, as a first packet of the other direction, what this packet answers.

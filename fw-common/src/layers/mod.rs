@@ -128,6 +128,9 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         if self.policy.services().line != 0 {
             self.work.group.reason = Reason::Unfiltered;
             self.work.done = apart!(self, exempt_service);
+            if self.work.done != 0 {
+                self.work.done = apart!(self, open_service);
+            }
             if matches!(self.work.group.reason, Reason::ExemptService) {
                 return Judgement::of(Reason::ExemptService);
             }
@@ -144,7 +147,10 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         }
         self.work.effect = if acl.passes() { Effect::Commit } else { Effect::Peek };
         self.work.acl = acl;
-        self.work.done = apart!(self, security_group);
+        self.work.done = apart!(self, by_connection);
+        if self.work.done == 0 {
+            self.work.done = apart!(self, without_entry);
+        }
         let Scratch { acl, group, .. } = &*self.work;
         if group.passes() && !acl.passes() {
             return acl.alone();

@@ -10,17 +10,29 @@ use crate::related::SubjectKind;
 use crate::verdict::Reason;
 
 impl<'a, T: Tables<'a>> Case<'a, '_, T> {
-    /// Traffic to an exempt service goes out by its port and comes back by its connection.
+    /// Traffic to an exempt service goes out by its port and comes back by its connection. 1 if it opens one.
     #[inline(always)]
     pub(super) fn exempt_service(&mut self) -> Done {
-        if self.is_exempt_service() == Some(true) {
+        match self.is_exempt_service() {
+            Some(Service::Known) => self.work.group.reason = Reason::ExemptService,
+            Some(Service::Opens) => return 1,
+            None => {}
+        }
+        0
+    }
+
+    /// The first packet to a service.
+    #[inline(always)]
+    pub(super) fn open_service(&mut self) -> Done {
+        let Some(rule) = self.rule(self.policy.services(), false) else { return 0 };
+        if matches!(self.open(rule, Connection::SERVICE), Reason::GroupRule) {
             self.work.group.reason = Reason::ExemptService;
         }
         self.work.group.rule
     }
 
     #[inline(always)]
-    fn is_exempt_service(&mut self) -> Option<bool> {
+    fn is_exempt_service(&mut self) -> Option<Service> {
         let is_reply = matches!(self.direction(), Direction::Ingress);
         let rule = self.rule(self.policy.services(), is_reply)?;
         self.name_subject();
@@ -33,17 +45,23 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             return None;
         }
         self.work.effect = Effect::Commit;
-        let now_ns = self.tables.now_ns();
-        let is_service = self.tables.connection(&self.work.subject.key, |connection| {
-            connection.flags & Connection::SERVICE != 0 || connection.is_expired(now_ns)
-        });
-        if is_service == Some(false) {
+        if let Some(connection) = self.tables.connection(&self.work.subject.key)
+            && connection.status().flags() & Connection::SERVICE == 0
+            && !connection.is_expired(self.tables.now_ns())
+        {
             return None;
         }
         if let Some(reason) = self.follow() {
-            return Some(matches!(reason, Reason::Established));
+            return matches!(reason, Reason::Established).then_some(Service::Known);
         }
-        let opens = !is_reply && is_opening(&self.work.room.packet);
-        Some(opens && matches!(self.open(rule, Connection::SERVICE), Reason::GroupRule))
+        (!is_reply && is_opening(&self.work.room.packet)).then_some(Service::Opens)
     }
+}
+
+/// What a packet is to an exempt service.
+enum Service {
+    /// It belongs to a connection.
+    Known,
+    /// It opens one.
+    Opens,
 }

@@ -1,10 +1,12 @@
 //! Bytes that outlive us: an array in the kernel, pinned, written and read through its memory.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::maps::{Array, IterableMap as _, Map, MapData};
+
+use super::mapping::Mapping;
 
 /// Values of one page lie one behind the other in an array that can be mapped, on every kernel that has those (5.5);
 /// a single value may be no larger than 4 MiB before 6.0.
@@ -42,41 +44,4 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     rest.get(..length)
         .map(<[u8]>::to_vec)
         .ok_or_else(|| io::Error::other("it says that it is longer than it is"))
-}
-
-/// Memory of an array. Whoever maps one that is pinned only reads it.
-struct Mapping {
-    start: *mut u8,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(map: BorrowedFd<'_>, length: usize, protection: libc::c_int) -> io::Result<Self> {
-        // SAFETY: a new shared mapping; the kernel checks its length against the map's, and it is unmapped in drop.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, map.as_raw_fd(), 0)
-        };
-        if start == libc::MAP_FAILED {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(Self { start: start.cast(), length })
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: exactly what was mapped, readable; nobody writes to an array once it is pinned.
-        unsafe { std::slice::from_raw_parts(self.start, self.length) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above; only `write` calls it, whose mapping is writable and whose map nobody else knows yet.
-        unsafe { std::slice::from_raw_parts_mut(self.start, self.length) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: exactly what was mapped, and no slice of it outlives the value.
-        unsafe { libc::munmap(self.start.cast(), self.length) };
-    }
 }

@@ -5,11 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData};
-use fw_common::conntrack::Connection;
+use fw_common::conntrack::Class;
 use fw_common::verdict::{Counter, counter_index};
-use fw_common::{Direction, FlowKey, Reason, Verdict};
+use fw_common::{Direction, Reason, Verdict};
 
 use super::clock::monotonic_ns;
+use super::connections::ConnectionTable;
 use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
@@ -227,30 +228,21 @@ fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
 }
 
 fn tables(store: &Store) -> Result<Vec<TableStatus>> {
-    let sizes = install::sizes(store)?;
     let now_ns = monotonic_ns();
+    let connections = ConnectionTable::open(&store.maps())?;
+    let layout = connections.founded().layout;
+    let [mut confirmed, mut half_open] = [0, 0];
+    for (_, connection, class) in connections.iter() {
+        let counted = if class == Class::Confirmed { &mut confirmed } else { &mut half_open };
+        *counted += u64::from(!connection.is_expired(now_ns));
+    }
     let array = store.policy_array()?;
     let lines = array.live().map_or(0, |live| live.root.lines);
     Ok(vec![
-        TableStatus {
-            table: "connections",
-            used: live_connections(store, "CONNECTIONS", now_ns)?,
-            capacity: sizes.connections.into(),
-        },
-        TableStatus {
-            table: "half_open",
-            used: live_connections(store, "HALF_OPEN", now_ns)?,
-            capacity: super::programs::half_open(sizes.connections).into(),
-        },
+        TableStatus { table: "connections", used: confirmed, capacity: layout.connections.into() },
+        TableStatus { table: "half_open", used: half_open, capacity: layout.half_open().into() },
         TableStatus { table: "policy_lines", used: lines.into(), capacity: array.capacity().into() },
     ])
-}
-
-fn live_connections(store: &Store, name: &'static str, now_ns: u64) -> Result<u64> {
-    let map: HashMap<MapData, FlowKey, Connection> =
-        open_map(&store.maps().join(name))?.try_into().map_err(|error| map_error(name, &error))?;
-    // Entries come and go while we walk: one that went is no error.
-    Ok(map.iter().flatten().filter(|(_, connection)| !connection.is_expired(now_ns)).count() as u64)
 }
 
 fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use aya::maps::{MapData, MapInfo, PerCpuArray};
 use fw_common::verdict::Counter;
 
+use super::connections::ConnectionTable;
 use super::current::Current;
 use super::policy_array::{PolicyArray, map_error, open_map};
 use super::programs::{self, MAPS, POLICY, Sizes};
@@ -133,7 +134,7 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
         policy_lines: of(POLICY),
         rule_slots: of("RULES"),
         zone_slots: of("COUNTERS") / fw_common::REASON_SLOTS_PER_ZONE,
-        connections: of("CONNECTIONS"),
+        connections: ConnectionTable::open(&store.maps())?.founded().layout.connections,
     })
 }
 

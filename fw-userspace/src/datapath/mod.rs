@@ -16,6 +16,7 @@
 mod batch;
 mod blob;
 mod clock;
+mod connections;
 mod current;
 mod devices;
 mod driver;
@@ -25,6 +26,7 @@ mod inspect;
 mod install;
 mod load;
 mod lock;
+mod mapping;
 mod object;
 mod place;
 mod plan;
@@ -40,6 +42,7 @@ use std::time::Duration;
 use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
+pub use connections::{ConnectionTable, Founded};
 pub use inspect::{source, stats, status};
 pub use load::{attach, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};

@@ -6,12 +6,13 @@ use std::path::Path;
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
-use fw_common::conntrack::Connection;
 use fw_common::fragment::Datagram;
 use fw_common::layout::Line;
 use fw_common::verdict::Counter;
-use fw_common::{FlowKey, REASON_SLOTS_PER_ZONE};
+use fw_common::REASON_SLOTS_PER_ZONE;
+use fw_common::store::{BUCKET_WORDS, Layout};
 
+use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded};
 use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
 
@@ -25,12 +26,10 @@ pub(super) const TC_SENT: &str = "tc_sent";
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
 /// more of it.
-pub(super) const MAPS: [(&str, usize); 9] = [
-    ("COUNT", size_of::<u64>()),
+pub(super) const MAPS: [(&str, usize); 7] = [
+    (COUNT, 4 * size_of::<u64>()),
     (POLICY, size_of::<Line>()),
-    ("CONNECTIONS", size_of::<Connection>()),
-    ("HALF_OPEN", size_of::<Connection>()),
-    ("EXPIRY", size_of::<FlowKey>()),
+    (CONNECTIONS, BUCKET_WORDS * size_of::<u64>()),
     ("DATAGRAMS", size_of::<Datagram>()),
     ("ETHERTYPES", size_of::<u64>()),
     ("COUNTERS", size_of::<Counter>()),
@@ -61,24 +60,13 @@ impl Sizes {
     }
 
     /// Maps and their number of entries.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 5] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 3] {
         [
             ("RULES", self.rule_slots),
             ("COUNTERS", self.zone_slots.saturating_mul(REASON_SLOTS_PER_ZONE)),
-            ("CONNECTIONS", self.connections),
-            ("HALF_OPEN", half_open(self.connections)),
-            ("EXPIRY", expiry(self.connections)),
+            (CONNECTIONS, Layout::of(self.connections).total()),
         ]
     }
-}
-
-/// Budget of flows seen in one direction only: min(65536, a quarter).
-pub(super) fn half_open(connections: u32) -> u32 {
-    (connections / 4).min(65_536)
-}
-
-fn expiry(connections: u32) -> u32 {
-    connections.saturating_mul(2).next_power_of_two()
 }
 
 /// Identifies the object, so that another build replaces the programs.
@@ -101,11 +89,20 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
     }
     let last = u64::from(sizes.policy_lines - 1) * size_of::<Line>() as u64;
     loader.override_global("POLICY_LAST", &last, true);
-    let mask = expiry(sizes.connections) - 1;
-    loader.override_global("EXPIRY_MASK", &mask, true);
-    loader.override_global("MAX_CONNECTIONS", &sizes.connections, true);
+    // A store that is there keeps its secret: its connections lie where that one put them.
+    let is_new = pins.get(COUNT).is_none_or(|pin| !pin.exists());
+    let founded = match pins.get(COUNT) {
+        Some(pin) if !is_new => ConnectionTable::open(pin.parent().unwrap_or(pin))?.founded(),
+        _ => Founded::new(sizes.connections)?,
+    };
+    let (layout, secret) = founded.globals();
+    loader.override_global("LAYOUT", &layout, true);
+    loader.override_global("SECRET", &secret, true);
     let image = with_policy_bytes(sizes.policy_lines * size_of::<Line>() as u32);
     let mut object = loader.load(&image).map_err(|error| load_error(&error))?;
+    if is_new {
+        connections_of(&object)?.found(&founded);
+    }
     for name in PROGRAMS {
         let program = object
             .program_mut(name)
@@ -118,6 +115,15 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
         .map_err(|error| verifier_error(name, &error))?;
     }
     Ok(object)
+}
+
+/// The connections of a loaded object.
+pub(super) fn connections_of(object: &Ebpf) -> Result<ConnectionTable> {
+    let map = |name: &str| match object.map(name) {
+        Some(aya::maps::Map::Array(map)) => Ok(map),
+        _ => Err(Error::system(format!("this fwctl was built without the map \"{name}\""))),
+    };
+    ConnectionTable::of(map(CONNECTIONS)?, map(COUNT)?)
 }
 
 /// Pins the programs of a loaded object in an empty directory.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use fw_common::conntrack::{Class, Connection};
+use fw_common::conntrack::Class;
 use fw_common::layout::Line;
 use fw_common::{Direction, Hook, REASON_SLOTS_PER_ZONE, Verdict};
 use fw_userspace::compile::{self, Numbering, Patch};
@@ -17,7 +17,7 @@ use fw_userspace::simulate::{Judged, Simulation};
 use super::history::{Crossing, Step};
 use super::host::answer_of;
 use super::{Difference, Outcome, Scenario};
-use crate::kernel::{self, IFINDEX, Kernel, Received, clock_ns, key_bytes};
+use crate::kernel::{self, Connections, IFINDEX, Kernel, Received, clock_ns, key_bytes};
 
 /// Zones of the rules here are below this.
 const ZONES: u32 = 16;
@@ -245,24 +245,19 @@ impl<'k> Twins<'k> {
 
     /// Those that have not expired: the programs remove the others when they come across them.
     fn compare_connections(&mut self) -> Result<()> {
-        type Table = BTreeMap<(&'static str, Vec<u8>), Connection>;
         let now_ns = self.host.now_ns();
-        let mut ours: Table = BTreeMap::new();
+        let mut ours = Connections::new();
         for (key, connection, class) in self.host.connections() {
-            let map = if class == Class::Confirmed { "CONNECTIONS" } else { "HALF_OPEN" };
             if !connection.is_expired(now_ns) {
-                ours.insert((map, key_bytes(&key)), connection);
+                ours.insert((class == Class::Confirmed, key_bytes(&key)), connection);
             }
         }
-        let mut theirs: Table = self.kernel.connections()?;
+        let mut theirs = self.kernel.connections();
         let now_ns = clock_ns();
         theirs.retain(|_, connection| !connection.is_expired(now_ns));
         ensure!(ours.keys().eq(theirs.keys()), "host tracks {ours:?}, bytecode {theirs:?}");
         for ((place, ours), theirs) in ours.iter().zip(theirs.values()) {
-            let shape = |c: &Connection| {
-                (c.state, c.opened_by, c.flags, c.timeout_s, c.packets, c.bytes, c.rule, c.sent, c.acked)
-            };
-            ensure!(shape(ours) == shape(theirs), "{place:?}: host {ours:?}, bytecode {theirs:?}");
+            ensure!(ours.is_like(theirs), "{place:?}: host {ours:?}, bytecode {theirs:?}");
         }
         Ok(())
     }

@@ -148,6 +148,7 @@ fn other_connections(host: &Simulation, oracle: &Oracle) -> Option<String> {
 fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) -> Entry<'a> {
     let (local, remote) = (address(key.local), address(key.remote));
     let number = key.protocol as u8;
+    let status = connection.status();
     let detail = match (number, local) {
         (protocol::TCP | protocol::UDP, _) => Detail::Ports(key.local_port, key.remote_port),
         (protocol::ICMP, IpAddr::V4(_)) | (protocol::ICMPV6, IpAddr::V6(_)) => {
@@ -158,14 +159,14 @@ fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) 
     Entry {
         at,
         flow: Flow { protocol: number, local, remote, detail },
-        state: format!("{:?}", fw_common::conntrack::State::from_code(connection.state)),
-        opened_by: connection.opened_by,
+        state: format!("{:?}", status.state()),
+        opened_by: status.opened_by(),
         confirmed: class == Class::Confirmed,
-        service: connection.flags & Connection::SERVICE != 0,
-        reserved: connection.flags & Connection::RESERVED != 0,
-        idle_limit: connection.timeout_s,
-        packets: connection.packets,
-        bytes: connection.bytes,
+        service: status.flags() & Connection::SERVICE != 0,
+        reserved: status.flags() & Connection::RESERVED != 0,
+        idle_limit: status.timeout_s(),
+        packets: connection.packets(),
+        bytes: connection.bytes(),
     }
 }
 

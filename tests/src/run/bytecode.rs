@@ -1,10 +1,9 @@
 //! A case in the kernel: the bytecode by test runs, step by step beside the core on the host. Verdict, reason,
 //! counted rules and connection table must be the same, and as the case expects.
 
-use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use fw_common::conntrack::{Class, Connection};
+use fw_common::conntrack::Class;
 use fw_common::memory::{MemoryTables, SliceFrame};
 use fw_common::{Decision, Hook, Scratch, Sighting, Verdict, judge};
 use fw_userspace::compile::{self, Binding, Carries, Compiled, Numbering};
@@ -13,7 +12,7 @@ use fw_userspace::model::Policy;
 use super::{hook_of, policy};
 use crate::age::now_ns;
 use crate::case::{Case, Expect, PacketStep, Step};
-use crate::kernel::{self, IFINDEX, Kernel, Received, key_bytes};
+use crate::kernel::{self, Connections, IFINDEX, Kernel, Received, key_bytes};
 
 /// Host core and bytecode, kept in step.
 pub struct Twins<'a> {
@@ -167,21 +166,12 @@ impl<'a> Twins<'a> {
     /// The same entries in the same states; times are each side's own, and what has expired goes when it is come
     /// across, on each side in its own time.
     fn compare_connections(&mut self) -> Result<()> {
-        let host: BTreeMap<_, _> = self
-            .host
-            .connections()
-            .into_iter()
-            .filter(|(_, connection, _)| !connection.is_expired(self.host.now_ns.get()))
-            .map(|(key, connection, class)| {
-                let map = match class {
-                    Class::Confirmed => "CONNECTIONS",
-                    Class::HalfOpen => "HALF_OPEN",
-                };
-                ((map, key_bytes(&key)), connection)
-            })
-            .collect();
-        let kernel = self.kernel.connections()?;
-        let only = |ours: &BTreeMap<_, Connection>, theirs: &BTreeMap<_, Connection>| {
+        let now_ns = self.host.now_ns.get();
+        let live = self.host.connections().into_iter().filter(|(_, it, _)| !it.is_expired(now_ns));
+        let host: Connections =
+            live.map(|(key, it, class)| ((class == Class::Confirmed, key_bytes(&key)), it)).collect();
+        let kernel = self.kernel.connections();
+        let only = |ours: &Connections, theirs: &Connections| {
             let only: Vec<_> = ours.keys().filter(|key| !theirs.contains_key(*key)).cloned().collect();
             format!("{} that the other does not, the first {:?}", only.len(), only.first())
         };
@@ -192,10 +182,7 @@ impl<'a> Twins<'a> {
             only(&kernel, &host)
         );
         for ((place, ours), theirs) in host.iter().zip(kernel.values()) {
-            let shape = |c: &Connection| {
-                (c.state, c.opened_by, c.flags, c.timeout_s, c.packets, c.bytes, c.rule, c.sent, c.acked)
-            };
-            ensure!(shape(ours) == shape(theirs), "{place:?}: host {ours:?}, bytecode {theirs:?}");
+            ensure!(ours.is_like(theirs), "{place:?}: host {ours:?}, bytecode {theirs:?}");
         }
         Ok(())
     }

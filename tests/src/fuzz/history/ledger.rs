@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use fw_common::conntrack::{Class, Connection, State};
+use fw_common::conntrack::{Class, Connection, tick};
 use fw_common::fragment::FragmentKey;
 use fw_common::frame::Link;
 use fw_common::limits::FRAGMENT_SECONDS;
@@ -132,7 +132,7 @@ impl Ledger {
         };
         let old = before.get(&key);
         let passed = self.passed.entry(key).or_default();
-        if old.is_none_or(|(old, _)| old.created_ns != connection.created_ns) {
+        if old.is_none_or(|(old, _)| old.created() != connection.created()) {
             *passed = Passed::default();
         }
         if old.map(|(old, _)| old) != Some(connection) {
@@ -159,7 +159,7 @@ fn changes_are_its_own(
         let gone = !after.contains_key(key);
         // A flow to an exempt service that finds no room is judged by the rules, as if it went somewhere else.
         let no_room =
-            decision.reason == Reason::AllowanceExceeded || connection.flags & Connection::SERVICE != 0;
+            decision.reason == Reason::AllowanceExceeded || connection.status().flags() & Connection::SERVICE != 0;
         let no_room = no_room && own == Some(*key);
         assert!(!gone || connection.is_expired(now_ns) || no_room, "{decision:?} removed {connection:?}");
     }
@@ -224,7 +224,7 @@ fn there_is_room(before: &Tracked, after: &Tracked) {
         *class == Class::Confirmed && before.get(key).is_none_or(|(_, class)| *class == Class::HalfOpen)
     });
     for (_, (connection, _)) in new {
-        let reserved = connection.flags & Connection::RESERVED != 0;
+        let reserved = connection.status().flags() & Connection::RESERVED != 0;
         assert!(
             reserved || count <= MOST_ORDINARY,
             "{count} confirmed connections, the last: {connection:?}"
@@ -233,18 +233,13 @@ fn there_is_room(before: &Tracked, after: &Tracked) {
 }
 
 fn is_sound(connection: &Connection, now_ns: u64) -> Result<(), &'static str> {
-    let times = connection.created_ns <= connection.last_seen_ns && connection.last_seen_ns <= now_ns;
-    let state = State::from_code(connection.state);
-    let what = if !times {
+    let status = connection.status();
+    let what = if !(connection.created() <= status.last_seen() && status.last_seen() <= tick(now_ns)) {
         "times out of order"
-    } else if state as u8 != connection.state {
-        "no such state"
-    } else if !(1..=432_000).contains(&connection.timeout_s) {
+    } else if !(1..=432_000).contains(&status.timeout_s()) {
         "no such timeout"
-    } else if connection.packets == 0 || connection.bytes == 0 {
+    } else if connection.packets() == 0 || connection.bytes() == 0 {
         "nothing was counted"
-    } else if connection.opened_by > 1 || connection.padding != 0 {
-        "damaged"
     } else {
         return Ok(());
     };

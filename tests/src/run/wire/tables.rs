@@ -3,24 +3,22 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use aya::Pod;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
-use fw_common::conntrack::Connection;
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use fw_common::fragment::{Datagram, FragmentKey};
+use fw_common::store::Store;
 use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, FlowKey, Reason};
 
-use fw_userspace::datapath::PolicyArray;
+use fw_userspace::datapath::{ConnectionTable, PolicyArray};
 
-use crate::age::{Age, now_ns};
+use crate::age::{Age, now_ns, wait};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// Opened once per load: a load may replace maps by larger ones.
 pub(super) struct Tables {
-    connections: [HashMap<MapData, FlowKey, Connection>; 2],
+    connections: ConnectionTable,
     datagrams: HashMap<MapData, FragmentKey, Datagram>,
-    count: Array<MapData, u64>,
     counters: PerCpuArray<MapData, Counter>,
     rules: PerCpuArray<MapData, Counter>,
     policy: PolicyArray,
@@ -64,9 +62,8 @@ impl Tables {
     /// Opens what is pinned in a directory.
     pub(super) fn open(maps: &Path) -> Result<Self> {
         Ok(Self {
-            connections: [map(maps, "CONNECTIONS")?.try_into()?, map(maps, "HALF_OPEN")?.try_into()?],
+            connections: ConnectionTable::open(maps)?,
             datagrams: map(maps, "DATAGRAMS")?.try_into()?,
-            count: array(maps, "COUNT")?,
             counters: map(maps, "COUNTERS")?.try_into()?,
             rules: map(maps, "RULES")?.try_into()?,
             policy: PolicyArray::open(&maps.join("POLICY"))?,
@@ -124,33 +121,23 @@ impl Tables {
 
     /// Forgets connections and fragments.
     pub(super) fn clear(&mut self) -> Result<()> {
-        for map in &mut self.connections {
-            let keys: Vec<FlowKey> = map.keys().collect::<Result<_, _>>()?;
-            keys.iter().try_for_each(|key| map.remove(key))?;
-        }
+        self.connections.clear();
         let keys: Vec<FragmentKey> = self.datagrams.keys().collect::<Result<_, _>>()?;
         keys.iter().try_for_each(|key| self.datagrams.remove(key))?;
-        self.count.set(0, 0, 0)?;
         self.age = Age::default();
         Ok(())
     }
 
     /// Lets time pass.
     pub(super) fn wait(&mut self, seconds: u64) -> Result<()> {
-        self.connections.iter_mut().try_for_each(|map| self.age.wait(map, seconds))?;
+        wait(&self.connections, seconds);
         self.age.wait_for_datagrams(&mut self.datagrams, seconds, now_ns())?;
         self.move_windows(Window::until_ns, self.waited_s + seconds)
     }
 
-    /// See [`Age::settle`].
-    pub(super) fn settle(&mut self) -> Result<()> {
-        self.connections.iter_mut().try_for_each(|map| self.age.settle(map))
-    }
-
     /// Whether a connection that still counts is there.
-    pub(super) fn is_tracked(&self, key: &FlowKey, now_ns: u64) -> Result<bool> {
-        let found = self.connections.iter().filter_map(|map| map.get(key, 0).ok());
-        Ok(found.into_iter().any(|connection| !connection.is_expired(now_ns)))
+    pub(super) fn is_tracked(&self, key: &FlowKey, now_ns: u64) -> bool {
+        Store(&self.connections).entry(key).is_some_and(|connection| !connection.is_expired(now_ns))
     }
 
     /// The counters of a zone in one direction, and of these rules.
@@ -175,10 +162,6 @@ impl Tables {
 
 fn packets(map: &PerCpuArray<MapData, Counter>, index: u32) -> Result<u64> {
     Ok(map.get(&index, 0)?.iter().map(|counter| counter.packets).sum())
-}
-
-fn array<V: Pod>(maps: &Path, name: &str) -> Result<Array<MapData, V>> {
-    Ok(map(maps, name)?.try_into()?)
 }
 
 fn map(maps: &Path, name: &str) -> Result<Map> {

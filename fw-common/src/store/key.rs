@@ -1,0 +1,156 @@
+//! Keys as words, and the buckets that they choose.
+
+use crate::address::Address;
+use crate::flow::FlowKey;
+
+use super::Buckets;
+
+/// How many buckets there are: those of IPv4 come first.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Buckets of IPv4.
+    pub ipv4: u32,
+    /// Buckets of IPv6.
+    pub ipv6: u32,
+    /// Confirmed connections that are wanted at most.
+    pub connections: u32,
+}
+
+impl Layout {
+    /// Places of a bucket, at most.
+    pub const PLACES: u32 = 16;
+    /// Those of IPv6: as many as there is memory for.
+    pub const IPV6_PLACES: u32 = 10;
+    /// Connections of a full table by which there is a bucket. Either family may fill the table alone; with six tenths
+    /// of the places taken none of 10 million insertions found both buckets full (simulated).
+    const IPV4_SHARE: u32 = 10;
+    const IPV6_SHARE: u32 = 6;
+
+    /// For so many connections.
+    pub const fn of(connections: u32) -> Self {
+        let [ipv4, ipv6] = [connections.div_ceil(Self::IPV4_SHARE), connections.div_ceil(Self::IPV6_SHARE)];
+        // Two at least: a key has two different ones.
+        Self { ipv4: if ipv4 < 2 { 2 } else { ipv4 }, ipv6: if ipv6 < 2 { 2 } else { ipv6 }, connections }
+    }
+
+    /// All buckets.
+    #[inline(always)]
+    pub const fn total(self) -> u32 {
+        self.ipv4.wrapping_add(self.ipv6)
+    }
+
+    /// Whether a bucket is one of IPv4.
+    #[inline(always)]
+    pub const fn is_ipv4(self, bucket: u32) -> bool {
+        bucket < self.ipv4
+    }
+
+    /// Flows that may be half-open at a time, over all buckets.
+    pub const fn half_open(self) -> u32 {
+        self.ipv4
+            .wrapping_mul(super::tags::IPV4_HALF_OPEN)
+            .wrapping_add(self.ipv6.wrapping_mul(super::tags::IPV6_HALF_OPEN))
+    }
+}
+
+/// Words of a key, of which IPv4 has two.
+pub(super) const KEY_WORDS: usize = 5;
+
+/// Where in its bucket an entry is.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) key: u32,
+    /// IPv4: behind two words; IPv6: behind six, so that two entries are three lines.
+    pub(super) connection: u32,
+}
+
+impl Entry {
+    #[inline(always)]
+    pub(super) const fn of(is_ipv4: bool, place: u32) -> Self {
+        let (words, key_words) = if is_ipv4 { (8, 2) } else { (12, 6) };
+        let key = place.wrapping_mul(words).wrapping_add(8);
+        Self { key, connection: key.wrapping_add(key_words) }
+    }
+}
+
+/// The two buckets that may hold a key, and its tag.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) first: u32,
+    pub(super) second: u32,
+    pub(super) tag: u64,
+}
+
+impl Spot {
+    #[inline(always)]
+    pub(super) fn of<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> Self {
+        let [head, rest @ ..] = words_of_key(key);
+        let layout = buckets.layout();
+        let mut hash = mix(buckets.secret() ^ head);
+        let (base, count) = if key.local.is_mapped() {
+            hash = mix(hash ^ rest[0]);
+            (0, layout.ipv4)
+        } else {
+            for word in rest {
+                hash = mix(hash ^ word);
+            }
+            (layout.ipv4, layout.ipv6)
+        };
+        let first = share(hash as u32, count);
+        let step = share((hash >> 17) as u32, count.wrapping_sub(1));
+        // One of the others.
+        let second = first.wrapping_add(step).wrapping_add(1);
+        let second = if second >= count { second.wrapping_sub(count) } else { second };
+        // Two values mean something else.
+        let tag = hash >> 49;
+        let tag = tag.wrapping_add((tag.wrapping_sub(2) >> 63) << 1);
+        Self { first: base.wrapping_add(first), second: base.wrapping_add(second), tag }
+    }
+}
+
+/// The number's share of so many: as a fraction of 2³².
+#[inline(always)]
+fn share(number: u32, count: u32) -> u32 {
+    (u64::from(number).wrapping_mul(u64::from(count)) >> 32) as u32
+}
+
+/// Multiplies by an odd number and folds the better half onto the other (the finaliser of wyhash does as much with 128
+/// bits, which BPF has not).
+#[inline(always)]
+fn mix(value: u64) -> u64 {
+    let product = value.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    product ^ (product >> 32)
+}
+
+/// IPv4: two words, then zeroes.
+#[inline(always)]
+pub(super) fn words_of_key(key: &FlowKey) -> [u64; KEY_WORDS] {
+    let head = (u64::from(key.zone) << 40)
+        | (u64::from(key.protocol) << 32)
+        | (u64::from(key.local_port) << 16)
+        | u64::from(key.remote_port);
+    if key.local.is_mapped() {
+        [head, (u64::from(key.local.ipv4()) << 32) | u64::from(key.remote.ipv4()), 0, 0, 0]
+    } else {
+        [head, key.local.high, key.local.low, key.remote.high, key.remote.low]
+    }
+}
+
+pub(super) fn key_of_words([head, a, b, c, d]: [u64; KEY_WORDS], is_ipv4: bool) -> FlowKey {
+    let address = |ipv4: u64| Address::from_ipv4((ipv4 as u32).to_be_bytes());
+    let (local, remote) = if is_ipv4 {
+        (address(a >> 32), address(a))
+    } else {
+        (Address { high: a, low: b }, Address { high: c, low: d })
+    };
+    FlowKey {
+        zone: (head >> 40) as u32,
+        protocol: (head >> 32) as u32 & 0xff,
+        local,
+        remote,
+        local_port: (head >> 16) as u16,
+        remote_port: head as u16,
+        reserved: 0,
+    }
+}

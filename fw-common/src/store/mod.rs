@@ -1,0 +1,261 @@
+//! The store of connections: a set-associative table in buckets of one size.
+//!
+//! A connection lies in one of two buckets, which its key and a secret choose. A bucket's first line has a tag for each
+//! of its places; nearly every look-up reads that line and the entry that it leads to, and one for nothing reads two such
+//! lines. A tag says what its place holds: nothing, something that is being written, a half-open flow or a confirmed
+//! connection. All that CPUs may dispute about are tags, and tags change by compare-and-swap only:
+//!
+//! - a place is claimed, written, and only then given its tag; so nobody finds a key that is half written;
+//! - a half-open flow becomes a confirmed one by one bit of its tag, where it lies: a full bucket is no hindrance;
+//! - half-open flows recycle the oldest of their kind, and have no more than a share of each bucket. **A confirmed
+//!   connection is never evicted**; only what has expired makes room;
+//! - two CPUs that insert the same flow at once both look for the other's entry afterwards, and one of the two stays.
+//!
+//! What an entry says besides (times, marks, counters) is written without a lock: see [`crate::Tables::connection`].
+//! `tests/tests/store.rs` goes through the interleavings of two CPUs.
+
+#[cfg(feature = "std")]
+mod atomic;
+mod key;
+mod place;
+mod search;
+mod tags;
+
+use crate::conntrack::{Class, Connection, WORDS};
+use crate::flow::FlowKey;
+use crate::limits::reserved_connections;
+use crate::tables::TableFull;
+
+pub use key::Layout;
+use key::{Entry, KEY_WORDS, Spot, key_of_words, words_of_key};
+pub use place::Place;
+pub use search::{choose, find, reclaim};
+use tags::{BUSY, CONFIRMED, FREE, Tags};
+
+/// A word that CPUs share.
+pub trait Cell {
+    /// Its value now.
+    fn load(&self) -> u64;
+    /// Gives it a value.
+    fn store(&self, value: u64);
+    /// Gives it the value `new` if it has the value `old`. A full barrier.
+    fn replace(&self, old: u64, new: u64) -> bool;
+    /// Flips bits. A full barrier.
+    fn flip(&self, bits: u64);
+    /// Adds.
+    fn add(&self, change: i64);
+}
+
+/// Words of a bucket: the line of tags, then sixteen entries of IPv4 or ten of IPv6.
+pub const BUCKET_WORDS: usize = 136;
+
+/// A bucket's words.
+pub type Bucket<'a, C> = &'a [C; BUCKET_WORDS];
+/// A connection in place.
+pub type Live<'a, C> = Connection<&'a [C; WORDS]>;
+
+/// Where the buckets and what is counted beside them are: a handle to be copied about.
+pub trait Buckets<'a>: Copy {
+    /// A shared word.
+    type Cell: Cell + 'a;
+
+    /// A bucket; `None` where there is none.
+    fn bucket(self, number: u32) -> Option<Bucket<'a, Self::Cell>>;
+    /// So many of its words.
+    fn words<const COUNT: usize>(
+        self,
+        bucket: Bucket<'a, Self::Cell>,
+        offset: u32,
+    ) -> Option<&'a [Self::Cell; COUNT]>;
+    /// [`find`], perhaps as a function of its own. So the next two.
+    #[inline(always)]
+    fn find(self, key: &FlowKey) -> Place {
+        find(self, key)
+    }
+    /// [`choose`].
+    #[inline(always)]
+    fn choose(self, first: u32, second: u32, class: Class) -> Place {
+        choose(self, first, second, class)
+    }
+    /// [`reclaim`].
+    #[inline(always)]
+    fn reclaim(self, first: u32, second: u32) -> u64 {
+        reclaim(self, first, second)
+    }
+    /// How many there are.
+    fn layout(self) -> Layout;
+    /// What no sender knows.
+    fn secret(self) -> u64;
+    /// Two words: how many confirmed connections there are, expired ones included, and where the next search for
+    /// expired ones begins.
+    fn counts(self) -> Option<&'a [Self::Cell; 2]>;
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    fn now_ns(self) -> u64;
+    /// See [`crate::Tables::opaque`].
+    fn opaque(self, value: u64) -> u64;
+}
+
+/// How often a tag is tried again that another CPU has just changed.
+const ATTEMPTS: u32 = 4;
+/// How many places an insertion tries that another CPU has just taken: each of them is verified again.
+const PLACES_TRIED: u32 = 2;
+
+/// The store.
+#[derive(Clone, Copy)]
+pub struct Store<B>(pub B);
+
+impl<'a, B: Buckets<'a>> Store<B> {
+    /// The entry of a key, in place.
+    #[inline(always)]
+    pub fn entry(self, key: &FlowKey) -> Option<Live<'a, B::Cell>> {
+        self.at(self.0.find(key)).map(Connection)
+    }
+
+    /// Remembers a flow in place of what its key may stand for already.
+    pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+        self.place(key, connection, class).map(|place| self.settle(key, place))
+    }
+
+    /// The second half of [`Self::insert`]: removes the other entry of this key, if another CPU has made one meanwhile.
+    #[inline(always)]
+    pub fn settle(self, key: &FlowKey, place: Place) {
+        self.forget(search::twin(self.0, key, place));
+    }
+
+    /// The first half of [`Self::insert`].
+    #[inline(always)]
+    pub fn place(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<Place, TableFull> {
+        self.forget(self.0.find(key));
+        let spot = Spot::of(self.0, key);
+        if !self.has_room(connection.status().flags(), spot) {
+            return Err(TableFull);
+        }
+        for _ in 0..PLACES_TRIED {
+            let place = self.0.choose(spot.first, spot.second, class);
+            if place.is_nowhere() {
+                return Err(TableFull);
+            }
+            let Some(tags) = Tags::of(self.0, place.bucket()) else { return Err(TableFull) };
+            if !tags.change(place.number(), place.tag(), BUSY) {
+                continue;
+            }
+            if place.tag() & CONFIRMED != 0 {
+                self.count(-1);
+            }
+            self.write(place, key, connection);
+            tags.stamp(place.number(), self.0.now_ns());
+            let bit = if class == Class::Confirmed { CONFIRMED } else { 0 };
+            tags.publish(place.number(), spot.tag | bit);
+            if class == Class::Confirmed {
+                self.count(1);
+            }
+            return Ok(place);
+        }
+        Err(TableFull)
+    }
+
+    /// Makes a half-open flow a confirmed connection. One that finds no room is forgotten.
+    #[inline(always)]
+    pub fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
+        let place = self.0.find(key);
+        let Some(entry) = self.at(place) else { return Ok(()) };
+        let Some(tags) = Tags::of(self.0, place.bucket()) else { return Ok(()) };
+        if place.tag() & CONFIRMED != 0 {
+            return Ok(());
+        }
+        let connection = Connection(entry.each_ref().map(Cell::load));
+        if !self.has_room(connection.status().flags(), Spot::of(self.0, key)) {
+            self.forget(place);
+            return Err(TableFull);
+        }
+        // Recycled in this very moment: it was none of the connections that are kept.
+        if tags.change(place.number(), place.tag(), place.tag() | CONFIRMED) {
+            self.count(1);
+        }
+        Ok(())
+    }
+
+    /// Removes a connection, if there is one.
+    pub fn remove(self, key: &FlowKey) -> bool {
+        self.forget(self.0.find(key))
+    }
+
+    /// What stands at a place of a bucket.
+    pub fn read(self, bucket: u32, number: u32) -> Option<(FlowKey, Connection, Class)> {
+        let tag = Tags::of(self.0, bucket)?.tag(number);
+        if matches!(tag & !CONFIRMED, FREE | BUSY) {
+            return None;
+        }
+        let class = if tag & CONFIRMED != 0 { Class::Confirmed } else { Class::HalfOpen };
+        let is_ipv4 = self.0.layout().is_ipv4(bucket);
+        let words: &[B::Cell; KEY_WORDS] =
+            self.0.words(self.0.bucket(bucket)?, Entry::of(is_ipv4, number).key)?;
+        let key = key_of_words(words.each_ref().map(Cell::load), is_ipv4);
+        let entry = self.at(Place::new(bucket, number, tag))?;
+        Some((key, Connection(entry.each_ref().map(Cell::load)), class))
+    }
+
+    /// Removes what has expired from a bucket; how many that were.
+    pub fn sweep(self, bucket: u32) -> u32 {
+        search::sweep(self.0, bucket)
+    }
+
+    /// Removes what is at a place, if it is still there.
+    #[inline(always)]
+    pub fn forget(self, place: Place) -> bool {
+        if place.is_nowhere() {
+            return false;
+        }
+        let Some(tags) = Tags::of(self.0, place.bucket()) else { return false };
+        let is_gone = tags.change(place.number(), place.tag(), FREE);
+        if is_gone && place.tag() & CONFIRMED != 0 {
+            self.count(-1);
+        }
+        is_gone
+    }
+
+    #[inline(always)]
+    pub(super) fn at(self, place: Place) -> Option<&'a [B::Cell; WORDS]> {
+        if place.is_nowhere() {
+            return None;
+        }
+        let is_ipv4 = self.0.layout().is_ipv4(place.bucket());
+        let offset = Entry::of(is_ipv4, place.number()).connection;
+        self.0.words(self.0.bucket(place.bucket())?, offset)
+    }
+
+    /// Fills a place that this CPU has claimed.
+    #[inline(always)]
+    fn write(self, place: Place, key: &FlowKey, connection: &Connection) {
+        let Some(bucket) = self.0.bucket(place.bucket()) else { return };
+        let words = words_of_key(key);
+        let entry = Entry::of(key.local.is_mapped(), place.number());
+        // The other words of a key of IPv4 are those of the connection, which is written next.
+        let Some(cells) = self.0.words::<KEY_WORDS>(bucket, entry.key) else { return };
+        cells.iter().zip(words).for_each(|(cell, word)| cell.store(word));
+        let Some(cells) = self.0.words::<WORDS>(bucket, entry.connection) else { return };
+        cells.iter().zip(connection.0).for_each(|(cell, word)| cell.store(word));
+    }
+
+    /// Whether a connection with these flags may be added; removes some expired ones if it could not be otherwise.
+    #[inline(always)]
+    fn has_room(self, flags: u8, spot: Spot) -> bool {
+        let max = self.0.layout().connections;
+        let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
+        let limit = u64::from(max.saturating_sub(kept));
+        self.counted() < limit || self.0.reclaim(spot.first, spot.second) < limit
+    }
+
+    /// Confirmed connections, expired ones included.
+    pub fn counted(self) -> u64 {
+        // A moment's negative count, between two CPUs' steps, is a small one.
+        self.0.counts().map_or(0, |[count, _]| (count.load() as i64).max(0) as u64)
+    }
+
+    #[inline(always)]
+    fn count(self, change: i64) {
+        if let Some([count, _]) = self.0.counts() {
+            count.add(change);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Finding: a key's place, a place for a new one, what may be removed.
+
+use crate::conntrack::Class;
+use crate::flow::FlowKey;
+
+use super::key::{Entry, KEY_WORDS, Layout, Spot, words_of_key};
+use super::place::Place;
+use super::tags::{CONFIRMED, FREE, IPV4_HALF_OPEN, IPV6_HALF_OPEN, Tags, lowest, only, usable};
+use super::{Buckets, Cell, Store};
+
+/// Places of a bucket with the same tag that are looked at; a fourth would not be found. Of 16 tags of 15 bits four are
+/// alike in one of 2³⁴ buckets.
+const ALIKE: u32 = 3;
+
+/// Buckets of either family that an insertion at the limit searches for what has expired, besides its own two.
+const SWEPT: u32 = 2;
+/// How many expired entries of a bucket are removed at a time: more than are inserted.
+const REMOVED: u32 = 4;
+
+/// Where a key is.
+#[inline(always)]
+pub fn find<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> Place {
+    let spot = Spot::of(buckets, key);
+    let found = find_in(buckets, spot.first, spot.tag, key, u64::MAX);
+    if !found.is_nowhere() {
+        return found;
+    }
+    find_in(buckets, spot.second, spot.tag, key, u64::MAX)
+}
+
+/// Where else a key is, of which both CPUs that inserted it remove the same: that in the second bucket, or the higher
+/// place of one.
+#[inline(always)]
+pub(super) fn twin<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey, own: Place) -> Place {
+    let spot = Spot::of(buckets, key);
+    let not_own = |bucket| if bucket == own.bucket() { !only(own.number()) } else { u64::MAX };
+    let first = find_in(buckets, spot.first, spot.tag, key, not_own(spot.first));
+    if !first.is_nowhere() {
+        let own_is_first = own.bucket() == spot.first && own.number() < first.number();
+        return if own_is_first { first } else { still(buckets, own, spot.tag) };
+    }
+    let second = find_in(buckets, spot.second, spot.tag, key, not_own(spot.second));
+    if second.is_nowhere() || own.bucket() == spot.first || own.number() < second.number() {
+        return second;
+    }
+    still(buckets, own, spot.tag)
+}
+
+/// A place, if it still has this tag.
+#[inline(always)]
+fn still<'a, B: Buckets<'a>>(buckets: B, place: Place, tag: u64) -> Place {
+    let Some(tags) = Tags::of(buckets, place.bucket()) else { return Place::NOWHERE };
+    let found = tags.tag(place.number());
+    if found & !CONFIRMED == tag { Place::new(place.bucket(), place.number(), found) } else { Place::NOWHERE }
+}
+
+#[inline(always)]
+fn find_in<'a, B: Buckets<'a>>(buckets: B, bucket: u32, tag: u64, key: &FlowKey, among: u64) -> Place {
+    let Some(tags) = Tags::of(buckets, bucket) else { return Place::NOWHERE };
+    let mut alike = tags.with(tag) & among;
+    for _ in 0..ALIKE {
+        if alike == 0 {
+            break;
+        }
+        let number = lowest(alike);
+        let found = tags.tag(number);
+        // Recycled meanwhile, perhaps: then this is not its tag any more.
+        if found & !CONFIRMED == tag && is_key(buckets, bucket, number, key) {
+            return Place::new(bucket, number, found);
+        }
+        alike &= alike.wrapping_sub(1);
+    }
+    Place::NOWHERE
+}
+
+#[inline(always)]
+fn is_key<'a, B: Buckets<'a>>(buckets: B, bucket: u32, number: u32, key: &FlowKey) -> bool {
+    let Some(bucket) = buckets.bucket(bucket) else { return false };
+    let is_ipv4 = key.local.is_mapped();
+    let entry = Entry::of(is_ipv4, number);
+    let words = words_of_key(key);
+    let mut differing = 0;
+    if is_ipv4 {
+        let Some(cells) = buckets.words::<2>(bucket, entry.key) else { return false };
+        for (cell, word) in cells.iter().zip(words) {
+            differing |= cell.load() ^ word;
+        }
+    } else {
+        let Some(cells) = buckets.words::<KEY_WORDS>(bucket, entry.key) else { return false };
+        for (cell, word) in cells.iter().zip(words) {
+            differing |= cell.load() ^ word;
+        }
+    }
+    differing == 0
+}
+
+/// A place for a new flow, with the tag that it has now: a free one, else one of something expired, else that of the
+/// oldest half-open flow.
+#[inline(always)]
+pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: Class) -> Place {
+    let is_ipv4 = buckets.layout().is_ipv4(first);
+    let usable = usable(is_ipv4);
+    let (Some(tags), Some(other)) = (Tags::of(buckets, first), Tags::of(buckets, second)) else {
+        return Place::NOWHERE;
+    };
+    let [free, other_free] = [tags.free() & usable, other.free() & usable];
+    // The first one while it is not half full: it is the one that is looked into first.
+    let is_first = free.count_ones() >= other_free.count_ones().min(usable.count_ones() >> 1);
+    let (bucket, tags, free) = if is_first { (first, tags, free) } else { (second, other, other_free) };
+    let most = if is_ipv4 { IPV4_HALF_OPEN } else { IPV6_HALF_OPEN };
+    let recycles = class == Class::HalfOpen && tags.half_open().count_ones() >= most;
+    if !recycles {
+        if free != 0 {
+            return Place::new(bucket, lowest(free), FREE);
+        }
+        let found = expired(buckets, first, second);
+        if !found.is_nowhere() {
+            return found;
+        }
+    }
+    oldest(buckets, bucket)
+}
+
+/// The oldest half-open flow of a bucket.
+#[inline(never)]
+fn oldest<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> Place {
+    let Some(tags) = Tags::of(buckets, bucket) else { return Place::NOWHERE };
+    match tags.oldest_half_open(buckets.now_ns()) {
+        0 => Place::NOWHERE,
+        found => {
+            let number = found.wrapping_sub(1);
+            Place::new(bucket, number, tags.tag(number))
+        }
+    }
+}
+
+/// Something in two buckets that has expired.
+#[inline(never)]
+fn expired<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> Place {
+    let is_ipv4 = buckets.layout().is_ipv4(first);
+    let now_ns = buckets.now_ns();
+    for bucket in [first, second] {
+        let Some(tags) = Tags::of(buckets, bucket) else { break };
+        let expired = tags.expired(is_ipv4, now_ns);
+        if expired != 0 {
+            let number = lowest(expired);
+            return Place::new(bucket, number, tags.tag(number));
+        }
+    }
+    Place::NOWHERE
+}
+
+/// How many confirmed connections there are after a search for expired ones: in a key's own buckets, and in the next ones
+/// of all, so that every bucket has its turn.
+#[inline(always)]
+pub fn reclaim<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> u64 {
+    let Some([_, cursor]) = buckets.counts() else { return u64::MAX };
+    let start = cursor.load();
+    cursor.store(start.wrapping_add(u64::from(SWEPT)));
+    sweep(buckets, first);
+    sweep(buckets, second);
+    let Layout { ipv4, ipv6, .. } = buckets.layout();
+    for step in 0..SWEPT {
+        let next = (start as u32).wrapping_add(step);
+        sweep(buckets, next.checked_rem(ipv4).unwrap_or(0));
+        sweep(buckets, ipv4.wrapping_add(next.checked_rem(ipv6).unwrap_or(0)));
+    }
+    Store(buckets).counted()
+}
+
+/// Removes some of what has expired from a bucket; how many that were.
+#[inline(never)]
+pub(super) fn sweep<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> u32 {
+    let Some(tags) = Tags::of(buckets, bucket) else { return 0 };
+    let mut expired = tags.expired(buckets.layout().is_ipv4(bucket), buckets.now_ns());
+    let mut removed = 0u32;
+    for _ in 0..REMOVED {
+        if expired == 0 {
+            break;
+        }
+        let number = lowest(expired);
+        let gone = Store(buckets).forget(Place::new(bucket, number, tags.tag(number)));
+        removed = removed.wrapping_add(u32::from(gone));
+        expired &= expired.wrapping_sub(1);
+    }
+    removed
+}

@@ -1,0 +1,72 @@
+//! Functions that the verifier takes one by one: global ones, of which it assumes nothing but the types of their
+//! arguments (Documentation/bpf/verifier.rst; pointers to structures since Linux 5.12). What they do is then verified
+//! once and not at each of their calls, in each of the states that a program may be in there.
+//!
+//! A pointer may be null for all that it knows, so that is asked for.
+
+use fw_common::conntrack::{Class, Connection};
+use fw_common::store::{self, Place, Store};
+use fw_common::FlowKey;
+
+use crate::shared::Connections;
+
+const STORE: Store<Connections> = Store(Connections);
+
+/// Where the connection of a key is: [`Place::to_word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn find(key: *const FlowKey) -> u64 {
+    borrow(key).map_or(Place::NOWHERE, |key| store::find(Connections, key)).to_word()
+}
+
+/// A place in one of two buckets: [`Place::to_word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn choose(first: u32, second: u32, is_confirmed: u32) -> u64 {
+    store::choose(Connections, first, second, class(is_confirmed)).to_word()
+}
+
+/// Confirmed connections after a search for expired ones.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn reclaim(first: u32, second: u32) -> u64 {
+    store::reclaim(Connections, first, second)
+}
+
+/// Puts a connection somewhere, to be settled there: [`Place::to_word`], nowhere if there was no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, is_confirmed: u32) -> u64 {
+    let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else {
+        return Place::NOWHERE.to_word();
+    };
+    STORE.place(key, connection, class(is_confirmed)).unwrap_or(Place::NOWHERE).to_word()
+}
+
+/// [`Store::settle`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn settle(key: *const FlowKey, place: u64) -> u32 {
+    if let Some(key) = borrow(key) {
+        STORE.settle(key, Place::from_word(place));
+    }
+    0
+}
+
+/// 1 if there was room for another confirmed connection.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn confirm(key: *const FlowKey) -> u32 {
+    borrow(key).map_or(0, |key| u32::from(STORE.confirm(key).is_ok()))
+}
+
+#[inline(always)]
+fn class(is_confirmed: u32) -> Class {
+    if is_confirmed != 0 { Class::Confirmed } else { Class::HalfOpen }
+}
+
+#[inline(always)]
+fn borrow<'a, T>(pointer: *const T) -> Option<&'a T> {
+    // SAFETY: made of a reference by the callers, who are all in this program.
+    unsafe { pointer.as_ref() }
+}

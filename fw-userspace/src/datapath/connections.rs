@@ -1,0 +1,159 @@
+//! The store of connections ([`fw_common::store`]) in the memory of its maps: read and changed without system calls,
+//! by the same code and rules as the programs.
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::MapData;
+use fw_common::FlowKey;
+use fw_common::conntrack::{Class, Connection};
+use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store};
+
+use super::clock::monotonic_ns;
+use super::mapping::Mapping;
+use super::policy_array::map_error;
+use crate::error::{Error, Result};
+
+/// Its maps.
+pub(super) const CONNECTIONS: &str = "CONNECTIONS";
+pub(super) const COUNT: &str = "COUNT";
+
+/// Words of [`COUNT`]: confirmed connections, the cursor of the search for expired ones, and, written once by the
+/// loader, how many connections there may be and what chooses their buckets.
+const MAX: usize = 2;
+const SECRET: usize = 3;
+const COUNT_WORDS: usize = 4;
+
+/// The connections of a loaded object.
+pub struct ConnectionTable {
+    buckets: Mapping,
+    counts: Mapping,
+}
+
+/// What the programs are told of the store: see [`ConnectionTable::found`].
+#[derive(Debug, Clone, Copy)]
+pub struct Founded {
+    /// How many buckets there are.
+    pub layout: Layout,
+    /// What chooses among them.
+    pub secret: u64,
+}
+
+impl Founded {
+    /// For so many connections, with a new secret.
+    pub fn new(connections: u32) -> Result<Self> {
+        let mut secret = [0; 8];
+        // SAFETY: fills exactly these bytes.
+        let filled = unsafe { libc::getrandom(secret.as_mut_ptr().cast(), secret.len(), 0) };
+        if filled != secret.len() as isize {
+            return Err(Error::system(format!("no random numbers: {}", std::io::Error::last_os_error())));
+        }
+        Ok(Self { layout: Layout::of(connections), secret: u64::from_ne_bytes(secret) })
+    }
+
+    /// The values of the programs' globals, by name.
+    pub fn globals(&self) -> ([u32; 3], u64) {
+        ([self.layout.ipv4, self.layout.ipv6, self.layout.connections], self.secret)
+    }
+}
+
+impl ConnectionTable {
+    /// Opens the pinned maps.
+    pub fn open(maps: &Path) -> Result<Self> {
+        let open = |name| {
+            MapData::from_pin(maps.join(name)).map_err(|error| map_error(name, &error))
+        };
+        Self::of(&open(CONNECTIONS)?, &open(COUNT)?)
+    }
+
+    /// Maps the memory of both maps.
+    pub fn of(connections: &MapData, count: &MapData) -> Result<Self> {
+        let map = |map: &MapData, name: &str| {
+            let info = map.info().map_err(|error| map_error(name, &error))?;
+            let bytes = info.value_size() as usize * info.max_entries() as usize;
+            Mapping::new(map.fd().as_fd(), bytes, libc::PROT_READ | libc::PROT_WRITE)
+                .map_err(|error| map_error(name, &error))
+        };
+        Ok(Self { buckets: map(connections, CONNECTIONS)?, counts: map(count, COUNT)? })
+    }
+
+    /// Tells a new store what its programs were told.
+    pub fn found(&self, founded: &Founded) {
+        let [.., max, secret] = self.counts() else { return };
+        max.store(founded.layout.connections.into(), Ordering::Relaxed);
+        secret.store(founded.secret, Ordering::Relaxed);
+    }
+
+    /// What it was told.
+    pub fn founded(&self) -> Founded {
+        let word = |index: usize| self.counts().get(index).map_or(0, |word| word.load(Ordering::Relaxed));
+        Founded { layout: Layout::of(word(MAX) as u32), secret: word(SECRET) }
+    }
+
+    /// All connections, expired ones included. Those that come and go meanwhile may be among them or not.
+    pub fn iter(&self) -> impl Iterator<Item = (FlowKey, Connection, Class)> + '_ {
+        let buckets = 0..self.founded().layout.total();
+        buckets.flat_map(move |bucket| {
+            (0..Layout::PLACES).filter_map(move |place| Store(self).read(bucket, place))
+        })
+    }
+
+    /// Changes when every connection was last seen, for tests: a clock is nobody's to move.
+    pub fn move_times(&self, moved: impl Fn(u32) -> u32) {
+        let keys: Vec<FlowKey> = self.iter().map(|(key, ..)| key).collect();
+        for key in keys {
+            if let Some(mut connection) = Store(self).entry(&key) {
+                connection.set_last_seen(moved(connection.status().last_seen()));
+            }
+        }
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&self) {
+        let keys: Vec<FlowKey> = self.iter().map(|(key, ..)| key).collect();
+        for key in keys {
+            Store(self).remove(&key);
+        }
+    }
+
+    fn counts(&self) -> &[AtomicU64] {
+        self.counts.words().get(..COUNT_WORDS).unwrap_or_default()
+    }
+}
+
+impl<'a> Buckets<'a> for &'a ConnectionTable {
+    type Cell = AtomicU64;
+
+    fn bucket(self, number: u32) -> Option<Bucket<'a, AtomicU64>> {
+        self.buckets.words().get(number as usize * BUCKET_WORDS..)?.first_chunk()
+    }
+
+    fn words<const COUNT: usize>(
+        self,
+        bucket: Bucket<'a, AtomicU64>,
+        offset: u32,
+    ) -> Option<&'a [AtomicU64; COUNT]> {
+        bucket.get(offset as usize..)?.first_chunk()
+    }
+
+    fn layout(self) -> Layout {
+        self.founded().layout
+    }
+
+    fn secret(self) -> u64 {
+        self.founded().secret
+    }
+
+    fn counts(self) -> Option<&'a [AtomicU64; 2]> {
+        ConnectionTable::counts(self).first_chunk()
+    }
+
+    fn now_ns(self) -> u64 {
+        monotonic_ns()
+    }
+
+    fn opaque(self, value: u64) -> u64 {
+        value
+    }
+}
