@@ -4,9 +4,9 @@
 //!
 //! A pointer may be null for all that it knows, so that is asked for.
 
+use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
 use fw_common::store::{self, Place, Store};
-use fw_common::FlowKey;
 
 use crate::shared::Connections;
 

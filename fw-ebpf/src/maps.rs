@@ -3,7 +3,7 @@
 //! Sizes here are the smallest; the loader sets the real ones before it creates the maps.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
-use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns};
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
 use fw_common::conntrack::{Class, Connection, WORDS};
@@ -26,7 +26,8 @@ static POLICY: Array<Line> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The buckets of [`fw_common::store`]; those of IPv4 come first.
 #[map]
-static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> = Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
+static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> =
+    Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
 
 /// How many connections are confirmed (the kernel does not say), where the next search for expired ones begins, and two
 /// words of the loader's.

@@ -275,7 +275,8 @@ impl Kernel {
             })
         };
         self.connections.move_times(|last_seen| {
-            let idle_ns = ns_between(last_seen, tick(now_ns));
+            // Each move may have lost a tick.
+            let idle_ns = ns_between(last_seen, tick(now_ns)) + ns_between(0, 4);
             let whole_s = (idle_ns + HALF_NS) / 1_000_000_000;
             tick(now_ns).wrapping_sub(tick(((whole_s + seconds) * 1_000_000_000).saturating_sub(HALF_NS)))
         });
@@ -292,7 +293,8 @@ impl Kernel {
     pub fn connections(&mut self) -> Connections {
         let now_ns = now_ns();
         let live = self.connections.iter().filter(|(_, connection, _)| !connection.is_expired(now_ns));
-        live.map(|(key, connection, class)| ((class == Class::Confirmed, key_bytes(&key)), connection)).collect()
+        live.map(|(key, connection, class)| ((class == Class::Confirmed, key_bytes(&key)), connection))
+            .collect()
     }
 
     /// Instructions that the verifier processed, and the bytes of the translated and of the machine code.

@@ -140,6 +140,11 @@ impl<'a, B: Buckets<'a>> Store<B> {
                 continue;
             }
             if place.tag() & CONFIRMED != 0 {
+                // Chosen as expired; another one of the same tag may have taken its place since.
+                if !self.is_over(place) {
+                    tags.publish(place.number(), place.tag());
+                    continue;
+                }
                 self.count(-1);
             }
             self.write(place, key, connection);
@@ -198,6 +203,26 @@ impl<'a, B: Buckets<'a>> Store<B> {
     /// Removes what has expired from a bucket; how many that were.
     pub fn sweep(self, bucket: u32) -> u32 {
         search::sweep(self.0, bucket)
+    }
+
+    /// Removes what is at a place, if it has expired: claimed first, since what is there may have become another.
+    #[inline(always)]
+    pub(super) fn expire(self, place: Place) -> bool {
+        let Some(tags) = Tags::of(self.0, place.bucket()) else { return false };
+        if matches!(place.tag(), FREE | BUSY) || !tags.change(place.number(), place.tag(), BUSY) {
+            return false;
+        }
+        let is_over = self.is_over(place);
+        tags.publish(place.number(), if is_over { FREE } else { place.tag() });
+        if is_over && place.tag() & CONFIRMED != 0 {
+            self.count(-1);
+        }
+        is_over
+    }
+
+    #[inline(always)]
+    fn is_over(self, place: Place) -> bool {
+        self.at(place).is_some_and(|entry| Connection(entry).is_expired(self.0.now_ns()))
     }
 
     /// Removes what is at a place, if it is still there.

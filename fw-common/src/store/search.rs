@@ -179,7 +179,7 @@ pub(super) fn sweep<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> u32 {
             break;
         }
         let number = lowest(expired);
-        let gone = Store(buckets).forget(Place::new(bucket, number, tags.tag(number)));
+        let gone = Store(buckets).expire(Place::new(bucket, number, tags.tag(number)));
         removed = removed.wrapping_add(u32::from(gone));
         expired &= expired.wrapping_sub(1);
     }

@@ -61,9 +61,7 @@ impl Founded {
 impl ConnectionTable {
     /// Opens the pinned maps.
     pub fn open(maps: &Path) -> Result<Self> {
-        let open = |name| {
-            MapData::from_pin(maps.join(name)).map_err(|error| map_error(name, &error))
-        };
+        let open = |name| MapData::from_pin(maps.join(name)).map_err(|error| map_error(name, &error));
         Self::of(&open(CONNECTIONS)?, &open(COUNT)?)
     }
 

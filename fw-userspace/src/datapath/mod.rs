@@ -3,12 +3,12 @@
 //! Everything lives under one directory of a BPF file system, so that it survives every process of ours:
 //!
 //! ```text
-//! BPFFS/schema-2/maps/NAME         the maps of fw-ebpf
-//! BPFFS/schema-2/programs/NAME     its programs
-//! BPFFS/schema-2/links/IFINDEX-SIDE
-//! BPFFS/schema-2/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
-//! BPFFS/schema-2/rules-GENERATION  the same: the numbers of the rules
-//! BPFFS/schema-2/source-GENERATION the same: the rules file
+//! BPFFS/schema-3/maps/NAME         the maps of fw-ebpf
+//! BPFFS/schema-3/programs/NAME     its programs
+//! BPFFS/schema-3/links/IFINDEX-SIDE
+//! BPFFS/schema-3/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
+//! BPFFS/schema-3/rules-GENERATION  the same: the numbers of the rules
+//! BPFFS/schema-3/source-GENERATION the same: the rules file
 //! ```
 //!
 //! Two generations are kept: the one in force and the one before.

@@ -6,11 +6,11 @@ use std::path::Path;
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
+use fw_common::REASON_SLOTS_PER_ZONE;
 use fw_common::fragment::Datagram;
 use fw_common::layout::Line;
-use fw_common::verdict::Counter;
-use fw_common::REASON_SLOTS_PER_ZONE;
 use fw_common::store::{BUCKET_WORDS, Layout};
+use fw_common::verdict::Counter;
 
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded};
 use super::object::{OBJECT, with_policy_bytes};

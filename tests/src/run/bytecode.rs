@@ -1,7 +1,6 @@
 //! A case in the kernel: the bytecode by test runs, step by step beside the core on the host. Verdict, reason,
 //! counted rules and connection table must be the same, and as the case expects.
 
-
 use anyhow::{Context as _, Result, bail, ensure};
 use fw_common::conntrack::Class;
 use fw_common::memory::{MemoryTables, SliceFrame};

@@ -58,6 +58,8 @@ const PLAIN: &str = "fw-common/src/wire/plain.rs";
 const RELATED: &str = "fw-common/src/related.rs";
 const ROWS: &str = "fw-userspace/src/compile/rows.rs";
 const TCP: &str = "fw-common/src/conntrack/tcp.rs";
+const STATUS: &str = "fw-common/src/conntrack/status.rs";
+const TAGS: &str = "fw-common/src/store/tags.rs";
 const TRANSPORT: &str = "fw-common/src/wire/transport.rs";
 
 /// All of them, in the order of a packet's way.
@@ -192,7 +194,7 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "an expired connection lives on",
-        CONNTRACK,
+        STATUS,
         "wrapping_mul(1_000_000_000)",
         "wrapping_mul(10_000_000_000)",
     ),
@@ -211,19 +213,19 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "requests count as replies and replies as requests",
         CONNTRACK,
-        "let is_reply = direction.code() != self",
-        "let is_reply = direction.code() == self",
+        "let is_reply = direction.code() != status",
+        "let is_reply = direction.code() == status",
     ),
     fault(
         "a RST ends a connection whatever its sequence",
         TCP,
-        "if self.fits(packet, direction) { Some(State::Reset) } else { None }",
+        "if self.fits(status, packet, direction) { Some(State::Reset) } else { None }",
         "Some(State::Reset)",
     ),
     fault(
         "a FIN counts whatever its sequence",
         TCP,
-        "if !self.fits(packet, direction) {",
+        "if !self.fits(status, packet, direction) {",
         "if packet.payload_len > 65_535 {",
     ),
     fault(
@@ -231,6 +233,12 @@ pub(super) const FAULTS: &[Fault] = &[
         TCP,
         "(State::Closed | State::Reset, _) => None,",
         "(State::Closed, _) => None,",
+    ),
+    fault(
+        "what has expired makes no room in a full table",
+        TAGS,
+        "expired & self.taken()",
+        "expired & self.taken() & 0",
     ),
     fault(
         "ICMP identifiers do not matter",

@@ -158,8 +158,8 @@ fn changes_are_its_own(
     for (key, (connection, _)) in before {
         let gone = !after.contains_key(key);
         // A flow to an exempt service that finds no room is judged by the rules, as if it went somewhere else.
-        let no_room =
-            decision.reason == Reason::AllowanceExceeded || connection.status().flags() & Connection::SERVICE != 0;
+        let no_room = decision.reason == Reason::AllowanceExceeded
+            || connection.status().flags() & Connection::SERVICE != 0;
         let no_room = no_room && own == Some(*key);
         assert!(!gone || connection.is_expired(now_ns) || no_room, "{decision:?} removed {connection:?}");
     }
