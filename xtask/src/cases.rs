@@ -13,8 +13,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     run::require_root("cases")?;
     setup::ensure()?;
-    // The wire needs fwctl itself, and cargo builds no binary of a dependency.
-    run::visibly(&mut run::cargo(["build", "--quiet", "--package", "fw-userspace", "--bin", "fwctl"]))?;
+    run::build_fwctl([""; 0])?;
     let mut command = run::cargo(["run", "--quiet", "--package", "fw-tests", "--bin", "cases", "--"]);
     run::visibly(command.args(&options.names))
 }

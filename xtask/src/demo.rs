@@ -7,7 +7,6 @@ use crate::{run, setup};
 pub(crate) fn run() -> Result<()> {
     run::require_root("demo")?;
     setup::ensure()?;
-    // The demo runs fwctl as a person does, and cargo builds no binary of a dependency.
-    run::visibly(&mut run::cargo(["build", "--quiet", "--package", "fw-userspace", "--bin", "fwctl"]))?;
+    run::build_fwctl([""; 0])?;
     run::visibly(&mut run::cargo(["run", "--quiet", "--package", "fw-tests", "--bin", "demo"]))
 }

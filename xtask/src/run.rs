@@ -74,6 +74,14 @@ pub(crate) fn executables(mut command: Command) -> Result<Vec<PathBuf>> {
     Ok(text.lines().filter_map(of_line).collect())
 }
 
+/// Builds `fwctl` for those that run it as a program: cargo builds no binary of a dependency, and an old one that is
+/// left there would be run instead. `profile` is of cargo's options. Returns where it is.
+pub(crate) fn build_fwctl<S: AsRef<OsStr>>(profile: impl IntoIterator<Item = S>) -> Result<PathBuf> {
+    let mut build = cargo("build --quiet --package fw-userspace --bin fwctl".split(' '));
+    build.args(profile);
+    executables(build)?.pop().context("cargo built no fwctl")
+}
+
 /// The line that names the cause: apt and rustup mark it, others end with it.
 fn reason(stderr: &str) -> &str {
     let marked = |line: &&str| line.starts_with("error: ") || line.starts_with("E: ");

@@ -175,12 +175,37 @@ fn provide_host_programs() {
     }
 }
 
-/// Installs the packages of those that are missing.
+/// Installs the packages of those that are missing, each by itself where they do not go together. An error names
+/// those that are missing still, and how to get them.
 pub(crate) fn need_programs(programs: &[(&str, &str)]) -> Result<()> {
-    let missing = programs.iter().filter(|(program, _)| run::find_program(program).is_none());
-    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    let missing = || programs.iter().filter(|(program, _)| run::find_program(program).is_none());
+    let mut packages: Vec<&str> = missing().map(|(_, package)| *package).collect();
     packages.dedup();
-    if packages.is_empty() { Ok(()) } else { install_packages(&packages) }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let mut refusals = Vec::new();
+    if let Err(error) = install_packages(&packages) {
+        let one_by_one = packages.len() > 1 && run::is_root() && run::find_program("apt-get").is_some();
+        for package in packages {
+            let refusal = if one_by_one { apt_install(&[package]).err() } else { Some(anyhow!("{error:#}")) };
+            refusals.extend(refusal.map(|refusal| (package, refusal)));
+        }
+    }
+    let missing: Vec<String> = missing()
+        .map(|(program, package)| {
+            let refusal = refusals.iter().find(|(refused, _)| refused == package);
+            let why = refusal.map_or_else(
+                || "the package is installed, but the program is not on PATH".to_owned(),
+                |(_, error)| format!("{error:#}"),
+            );
+            format!("  {program}, of Debian's package {package}: {why}")
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("these programs are missing; any way to get them on PATH will do:\n{}", missing.join("\n"))
 }
 
 /// With apt-get, as root.
@@ -190,7 +215,10 @@ pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
         bail!("{list} are Debian's packages and there is no apt-get here");
     }
     if !run::is_root() {
-        bail!("installing packages needs root: run `apt-get install {list}` as root, then setup again");
+        bail!(
+            "installing packages needs root: run `apt-get install --no-install-recommends {list}` as root, then \
+             this again"
+        );
     }
     say(&format!("installing {list} with apt-get"));
     if apt(&["install"], packages).is_ok() {
@@ -198,8 +226,32 @@ pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
     }
     // The lists are missing in a new container, and name deleted versions in an old one.
     say("updating the package lists with apt-get");
-    apt(&["update"], &[])?;
-    apt(&["install"], packages)
+    if let Err(error) = apt(&["update"], &[]) {
+        say(&format!("the package lists could not be updated: {error:#}"));
+    }
+    apt_install(packages)
+}
+
+/// An error says what apt-get would have to remove, if that is the reason.
+fn apt_install(packages: &[&str]) -> Result<()> {
+    let Err(error) = apt(&["install"], packages) else { return Ok(()) };
+    let mut simulation = Command::new("apt-get");
+    simulation.args(["-qq", "--simulate", "--no-install-recommends", "install"]).args(packages);
+    let plan = run::quietly(&mut simulation).unwrap_or_default();
+    let removed = removed(&plan);
+    if removed.is_empty() {
+        return Err(error);
+    }
+    let (list, removed) = (packages.join(" "), removed.join(" "));
+    bail!(
+        "installing {list} would remove {removed}, which is yours to decide: \
+         `apt-get install --no-install-recommends {list}`"
+    )
+}
+
+/// From lines like `Remv qemu-utils [1:7.2]`.
+fn removed(plan: &str) -> Vec<&str> {
+    plan.lines().filter_map(|line| line.strip_prefix("Remv ")?.split(' ').next()).collect()
 }
 
 fn apt(verb: &[&str], packages: &[&str]) -> Result<()> {
@@ -230,4 +282,21 @@ fn record(compiler: &Compiler, linker: &Linker) -> Result<()> {
 
 fn say(what: &str) {
     println!("setup: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_removed_is_named() {
+        let plan = "Remv qemu-utils [1:7.2]\nInst qemu-system-x86 (1:7.2 Debian:12)\nRemv other [2]\n";
+        assert_eq!(removed(plan), ["qemu-utils", "other"]);
+        assert_eq!(removed("Inst cpio (2.13)\n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_program_that_is_there_needs_no_package() {
+        assert!(need_programs(&[("sh", "no-such-package")]).is_ok());
+    }
 }
