@@ -4,7 +4,8 @@
 //! how far apart the rules tell addresses and ports, hardly on how many rules there are.
 
 use crate::layout::{
-    INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link, RootLine, RowTable, Rule, range, wide,
+    INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link, RootLine, RowTable, Rule, palette, range,
+    wide,
 };
 use crate::limits::{ADDRESS_CHUNKS, MAX_INNER_LEVELS};
 use crate::packet::{Packet, protocol};
@@ -122,7 +123,7 @@ impl<'a, T: Tables<'a>> Searches<T> {
         };
         let Some(link) = link else { return DAMAGED };
         match link.kind() {
-            Kind::Tree(levels) => self.descend(link.payload(), levels, address as u16).unwrap_or(DAMAGED),
+            Kind::Tree(levels) => self.descend_any(link, levels, address as u16).unwrap_or(DAMAGED),
             _ => link,
         }
     }
@@ -139,7 +140,7 @@ impl<'a, T: Tables<'a>> Searches<T> {
             }
             let key = (left >> 48) as u16;
             let found = match link.kind() {
-                Kind::Tree(levels) => self.descend(link.payload(), levels, key),
+                Kind::Tree(levels) => self.descend_any(link, levels, key),
                 Kind::Table => self.entry(link, key),
                 Kind::Wide => {
                     let Some((found, done)) = self.wide_ipv6(link, half) else { return DAMAGED };
@@ -196,9 +197,47 @@ impl<'a, T: Tables<'a>> Searches<T> {
     /// One tree, one chunk: the link of the interval that holds `key`; `None` if the tables are damaged.
     #[inline(always)]
     fn descend(self, first: u32, levels: u32, key: u16) -> Option<Link> {
+        let keys = Keys::new(key);
+        let leaf = self.leaf(first, levels, keys)?;
+        Some(self.in_leaf(leaf, keys))
+    }
+
+    /// The same where the leaves may be palettes.
+    #[inline(always)]
+    fn descend_any(self, link: Link, levels: u32, key: u16) -> Option<Link> {
+        let keys = Keys::new(key);
+        let leaf = self.leaf(link.root(), levels, keys)?;
+        // One list against another is nearly all palettes, many rules are nearly all none: the CPU guesses right.
+        Some(if link.is_above_palettes() { self.in_palette(leaf, keys) } else { self.in_leaf(leaf, keys) })
+    }
+
+    #[inline(always)]
+    fn in_leaf(self, leaf: &Line, keys: Keys) -> Link {
+        let mut below = 0u64;
+        for index in 0..(LEAF_INTERVALS / 4) as u32 {
+            below = below.wrapping_add(keys.past(leaf.long(index)));
+        }
+        // The fifth word holds two ends, the sixth is the first link.
+        below = below.wrapping_add(keys.past(u64::from(leaf.word(4)) | 0xffff_ffff_0000_0000));
+        Link(leaf.word(LEAF_LINKS.wrapping_add(Keys::count(below))))
+    }
+
+    #[inline(always)]
+    fn in_palette(self, leaf: &Line, keys: Keys) -> Link {
+        let selectors = leaf.long(palette::SELECTORS);
+        let mut below = keys.past(selectors | 0x0000_ffff_ffff_ffff);
+        for index in palette::ENDS..8 {
+            below = below.wrapping_add(keys.past(leaf.long(index)));
+        }
+        let selector = selectors.wrapping_shr(Keys::count(below) << 1) as u32 & (palette::LINKS - 1);
+        Link(self.word(leaf, selector))
+    }
+
+    /// Goes down the inner lines of a tree.
+    #[inline(always)]
+    fn leaf(self, first: u32, levels: u32, keys: Keys) -> Option<&'a Line> {
         let mut number = first;
         let mut levels = levels;
-        let keys = Keys::new(key);
         for _ in 0..MAX_INNER_LEVELS {
             if levels == 0 {
                 break;
@@ -211,14 +250,7 @@ impl<'a, T: Tables<'a>> Searches<T> {
             number = inner.word(0).wrapping_add(Keys::count(below));
             levels = levels.wrapping_sub(1);
         }
-        let leaf = self.0.line(number)?;
-        let mut below = 0u64;
-        for index in 0..(LEAF_INTERVALS / 4) as u32 {
-            below = below.wrapping_add(keys.past(leaf.long(index)));
-        }
-        // The fifth word holds two ends, the sixth is the first link.
-        below = below.wrapping_add(keys.past(u64::from(leaf.word(4)) | 0xffff_ffff_0000_0000));
-        Some(Link(leaf.word(LEAF_LINKS.wrapping_add(Keys::count(below)))))
+        self.0.line(number)
     }
 }
 

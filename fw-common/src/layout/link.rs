@@ -9,7 +9,8 @@ pub struct Link(pub u32);
 pub enum Kind {
     /// Nothing: the payload is the result.
     Value,
-    /// A tree over the next 16-bit chunk of the key: inner lines, as many levels of them as told, above leaf lines.
+    /// A tree over the next 16-bit chunk of the key: inner lines, as many levels of them as told, above leaf lines, or
+    /// above [`palette`]s if the link says so.
     Tree(u32),
     /// A link for each value of the next chunk: [`TABLE_LINES`] lines.
     Table,
@@ -26,6 +27,8 @@ impl Link {
     const TABLE: u32 = 5;
     const WIDE: u32 = 6;
     const RANGE: u32 = 7;
+    /// Of a tree: no line has so large a number.
+    const PALETTE: u32 = 1 << 31;
 
     /// The end of a search.
     #[inline(always)]
@@ -36,6 +39,17 @@ impl Link {
     /// A tree whose root line has `inner_levels` levels above its leaves, three at most.
     pub const fn tree(line: u32, inner_levels: u32) -> Self {
         Self((line << 4) | inner_levels.wrapping_add(1))
+    }
+
+    /// The same tree above palettes.
+    pub const fn above_palettes(self) -> Self {
+        Self(self.0 | Self::PALETTE)
+    }
+
+    /// The tree's leaves are palettes.
+    #[inline(always)]
+    pub const fn is_above_palettes(self) -> bool {
+        self.0 & Self::PALETTE != 0
     }
 
     /// A table that starts at a line.
@@ -104,6 +118,12 @@ impl Link {
     pub const fn payload(self) -> u32 {
         self.0 >> 4
     }
+
+    /// The first line of a tree.
+    #[inline(always)]
+    pub const fn root(self) -> u32 {
+        (self.0 & !Self::PALETTE) >> 4
+    }
 }
 
 /// Intervals of a leaf line: ten inclusive ends (the last interval ends at 0xffff), eleven links.
@@ -112,6 +132,19 @@ pub const LEAF_INTERVALS: usize = 11;
 pub const INNER_CHILDREN: usize = 29;
 /// Word of a leaf at which its links start.
 pub const LEAF_LINKS: u32 = 5;
+/// Intervals of a leaf line whose intervals lead to few places, as with prefix lists, where neighbours belong to one of
+/// two lists or to none: links are then not written for each of them.
+pub mod palette {
+    /// Intervals: twenty-one inclusive ends, twenty-two selectors of two bits.
+    pub const INTERVALS: usize = 22;
+    /// Links, from the first word on.
+    pub const LINKS: u32 = 4;
+    /// u64 of the selectors, that of the first interval lowest; the first end is in its last 16 bits.
+    pub const SELECTORS: u32 = 2;
+    /// u64 with the second to the fifth end.
+    pub const ENDS: u32 = 3;
+}
+
 /// Lines of a table: 65,536 links.
 pub const TABLE_LINES: u32 = 4096;
 

@@ -10,7 +10,7 @@ mod pieces;
 use fw_common::layout::{Kind, LEAF_INTERVALS, LEAF_LINKS, Link, Rule, TABLE_LINES, wide};
 
 use super::heap::{Full, Heap};
-use lines::{chunk_table, chunk_tree, wide_ipv4, wide_ipv6};
+use lines::{address_tree, chunk_table, chunk_tree, wide_ipv4, wide_ipv6};
 use pieces::{Content, Piece, pieces};
 
 /// From this key on, this value.
@@ -96,7 +96,10 @@ pub(super) fn keys(heap: &mut Heap<'_>, steps: &[Step]) -> Result<Link, Full> {
         [(_, outside), (from, inside), (_, again)] if outside == again => {
             heap.range((from as u16, end(2)), Rule(outside), Rule(inside))
         }
-        _ => chunk(heap, Part { steps, low: 0 }, 16, &mut |_, _| Ok(Link::value(0))),
+        _ => {
+            let value = |(at, (_, value)): (usize, &Step)| (end(at + 1), Link::value(*value));
+            chunk_tree(heap, &steps.iter().enumerate().map(value).collect::<Vec<_>>())
+        }
     }
 }
 
@@ -171,7 +174,7 @@ fn chunk(
     }
     match links.as_slice() {
         [(_, link)] if link.is_value() => Ok(*link),
-        _ => chunk_tree(heap, &links),
+        _ => address_tree(heap, &links),
     }
 }
 

@@ -95,6 +95,40 @@ fn few_intervals_are_one_line() {
     assert_eq!(lines(|heap| assert!(addresses(heap, &steps, 1).is_ok())), 2);
 }
 
+/// Alternately so many values, each from a key on that is `gap` behind the one before, but for the last: the last key.
+fn stripes(count: u128, values: u32, gap: u128) -> Vec<Step> {
+    let key = |at| if at + 1 < count { at * gap } else { 0xffff };
+    (0..count).map(|at| (0x0a14_0000 | key(at), 1 + at as u32 % values)).collect()
+}
+
+#[test]
+fn few_values_by_turns_are_told_apart_in_any_number() {
+    let mut random = Lcg::new(4);
+    for values in [2, 3, 4, 5] {
+        for count in (10..90).chain([638, 639, 700]) {
+            let mut steps = vec![(0, 0)];
+            steps.extend(stripes(count, values, 1 + u128::from(random.below(90))));
+            // Around the network is what no rule names; its borders are ends as well.
+            push_step(&mut steps, 0x0a15_0000, 0);
+            check(&mut random, &steps, Family::V4);
+        }
+    }
+}
+
+#[test]
+fn few_values_by_turns_take_few_lines() {
+    // One line above for all networks, and with more than one below an inner line.
+    for (count, values, expected) in
+        [(11, 3, 2), (12, 3, 2), (22, 3, 2), (23, 3, 4), (44, 4, 4), (12, 5, 4), (638, 2, 31), (639, 2, 34)]
+    {
+        let mut steps = vec![(0, 0)];
+        steps.extend(stripes(count, values, 100));
+        push_step(&mut steps, 0x0a15_0000, 0);
+        let taken = lines(|heap| assert!(addresses(heap, &steps, 0).is_ok()));
+        assert_eq!(taken, expected, "{count} intervals of {values} values");
+    }
+}
+
 #[test]
 fn equal_chunks_share_their_tree() {
     let mut steps = vec![(0, 0)];
