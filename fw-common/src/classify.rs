@@ -7,7 +7,7 @@ use crate::layout::{
     INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link, RootLine, RowTable, Rule, palette, range,
     wide,
 };
-use crate::limits::{ADDRESS_CHUNKS, MAX_INNER_LEVELS};
+use crate::limits::{MAX_HALF_STEPS, MAX_INNER_LEVELS};
 use crate::packet::{Packet, protocol};
 use crate::{Address, Family, Tables};
 
@@ -74,7 +74,7 @@ impl<'a, T: Tables<'a>> Generation<'a, T> {
             Kind::Value => link,
             Kind::Range => return self.in_range(link, key),
             Kind::Tree(levels) => Searches(self.tables).descend(link.payload(), levels, key)?,
-            Kind::Table | Kind::Wide => return None,
+            Kind::Table(_) | Kind::Wide => return None,
         };
         Some(Rule(link.payload()))
     }
@@ -118,7 +118,7 @@ impl<'a, T: Tables<'a>> Searches<T> {
         let link = match link.kind() {
             Kind::Value | Kind::Range => return link,
             Kind::Wide => return self.wide_ipv4(link, address).unwrap_or(DAMAGED),
-            Kind::Table => self.entry(link, (address >> 16) as u16),
+            Kind::Table(width) => self.entry(link, width, u64::from(address) << 32),
             Kind::Tree(levels) => self.descend(link.payload(), levels, (address >> 16) as u16),
         };
         let Some(link) = link else { return DAMAGED };
@@ -131,17 +131,21 @@ impl<'a, T: Tables<'a>> Searches<T> {
     /// Follows the searches of one half of an IPv6 address.
     #[inline(always)]
     fn half(self, mut link: Link, half: u64) -> Link {
-        // What is still to be looked at, the next chunk in front. How much that is the links tell: a count would be known
-        // to the verifier, which would follow every number of chunks apart from the others.
+        // What is still to be looked at, the next bits in front. How much that is the links tell: a count would be known
+        // to the verifier, which would follow every number of bits apart from the others.
         let mut left = half;
-        for _ in 0..ADDRESS_CHUNKS / 2 {
+        for _ in 0..MAX_HALF_STEPS {
             if link.is_value() || link.is_crossing() {
                 break;
             }
-            let key = (left >> 48) as u16;
             let found = match link.kind() {
-                Kind::Tree(levels) => self.descend_any(link, levels, key),
-                Kind::Table => self.entry(link, key),
+                Kind::Tree(levels) => self.descend_any(link, levels, (left >> 48) as u16),
+                Kind::Table(width) => {
+                    let Some(found) = self.entry(link, width, left) else { return DAMAGED };
+                    left = left.wrapping_shl(width);
+                    link = found;
+                    continue;
+                }
                 Kind::Wide => {
                     let Some((found, done)) = self.wide_ipv6(link, half) else { return DAMAGED };
                     left = half.wrapping_shl(done);
@@ -152,7 +156,8 @@ impl<'a, T: Tables<'a>> Searches<T> {
             };
             let Some(found) = found else { return DAMAGED };
             link = found;
-            left <<= 16;
+            // Nothing is added; but that the last bits are now 0, the verifier would know.
+            left = (left << 16) | (self.0.opaque(left) ^ left);
         }
         link
     }
@@ -163,11 +168,12 @@ impl<'a, T: Tables<'a>> Searches<T> {
         line.word(self.0.opaque(u64::from(index)) as u32)
     }
 
-    /// A table: the link of a chunk.
+    /// A table: the link of the first bits.
     #[inline(always)]
-    fn entry(self, link: Link, key: u16) -> Option<Link> {
-        let line = self.0.line(link.payload().wrapping_add(u32::from(key >> 4)))?;
-        Some(Link(line.word(u32::from(key))))
+    fn entry(self, link: Link, width: u32, left: u64) -> Option<Link> {
+        let key = left.wrapping_shr(64u32.wrapping_sub(width)) as u32;
+        let line = self.0.line(link.line().wrapping_add(key >> 4))?;
+        Some(Link(line.word(key)))
     }
 
     /// The link of the interval that holds a whole IPv4 address.
@@ -206,7 +212,7 @@ impl<'a, T: Tables<'a>> Searches<T> {
     #[inline(always)]
     fn descend_any(self, link: Link, levels: u32, key: u16) -> Option<Link> {
         let keys = Keys::new(key);
-        let leaf = self.leaf(link.root(), levels, keys)?;
+        let leaf = self.leaf(link.line(), levels, keys)?;
         // One list against another is nearly all palettes, many rules are nearly all none: the CPU guesses right.
         Some(if link.is_above_palettes() { self.in_palette(leaf, keys) } else { self.in_leaf(leaf, keys) })
     }

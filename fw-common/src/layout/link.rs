@@ -12,8 +12,8 @@ pub enum Kind {
     /// A tree over the next 16-bit chunk of the key: inner lines, as many levels of them as told, above leaf lines, or
     /// above [`palette`]s if the link says so.
     Tree(u32),
-    /// A link for each value of the next chunk: [`TABLE_LINES`] lines.
-    Table,
+    /// A link for each value of the next bits, as many as told.
+    Table(u32),
     /// One line that compares as much of the key as [`wide`] says.
     Wide,
     /// A quarter of a line: one range of a 16-bit key, see [`range`].
@@ -27,8 +27,13 @@ impl Link {
     const TABLE: u32 = 5;
     const WIDE: u32 = 6;
     const RANGE: u32 = 7;
-    /// Of a tree: no line has so large a number.
+    /// Bits that no number of a line has: a tree has there whether its leaves are palettes, a table its width.
+    const SPARE: u32 = 0xf000_0000;
     const PALETTE: u32 = 1 << 31;
+    /// The narrowest table is one line.
+    pub const MIN_WIDTH: u32 = 4;
+    /// 2 MiB.
+    pub const MAX_WIDTH: u32 = 19;
 
     /// The end of a search.
     #[inline(always)]
@@ -52,9 +57,9 @@ impl Link {
         self.0 & Self::PALETTE != 0
     }
 
-    /// A table that starts at a line.
-    pub const fn table(line: u32) -> Self {
-        Self((line << 4) | Self::TABLE)
+    /// A table of 2^`width` links that starts at a line.
+    pub const fn table(line: u32, width: u32) -> Self {
+        Self((width.wrapping_sub(Self::MIN_WIDTH) << 28) | (line << 4) | Self::TABLE)
     }
 
     /// A line that compares more than one chunk.
@@ -100,7 +105,7 @@ impl Link {
     pub const fn kind(self) -> Kind {
         match self.0 & 7 {
             0 => Kind::Value,
-            Self::TABLE => Kind::Table,
+            Self::TABLE => Kind::Table((self.0 >> 28).wrapping_add(Self::MIN_WIDTH)),
             Self::WIDE => Kind::Wide,
             Self::RANGE => Kind::Range,
             levels => Kind::Tree(levels.wrapping_sub(1)),
@@ -119,10 +124,10 @@ impl Link {
         self.0 >> 4
     }
 
-    /// The first line of a tree.
+    /// The first line of a tree or a table.
     #[inline(always)]
-    pub const fn root(self) -> u32 {
-        (self.0 & !Self::PALETTE) >> 4
+    pub const fn line(self) -> u32 {
+        (self.0 & !Self::SPARE) >> 4
     }
 }
 
@@ -145,8 +150,10 @@ pub mod palette {
     pub const ENDS: u32 = 3;
 }
 
-/// Lines of a table: 65,536 links.
-pub const TABLE_LINES: u32 = 4096;
+/// Lines of a table.
+pub const fn table_lines(width: u32) -> u32 {
+    1 << width.wrapping_sub(Link::MIN_WIDTH)
+}
 
 /// Lines that settle an address, or half of one, at once: small sets, and what long prefixes have in common.
 pub mod wide {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use fw_common::layout::{
     DEVICES_PER_BUCKET, INNER_CHILDREN, InterfaceLine, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link,
-    PolicyLine, RootLine, RowTable, TABLE_LINES, palette, range, wide,
+    PolicyLine, RootLine, RowTable, palette, range, table_lines, wide,
 };
 use fw_common::{Direction, Family};
 
@@ -120,9 +120,9 @@ impl<'a> Held<'a> {
             Kind::Tree(levels) => {
                 let leaf = (LEAF_LINKS, LEAF_INTERVALS as u32);
                 let links = if link.is_above_palettes() { (0, palette::LINKS) } else { leaf };
-                self.tree(link.root(), levels, links, family)
+                self.tree(link.line(), levels, links, family)
             }
-            Kind::Table => self.all(first, TABLE_LINES, (0, 16), family),
+            Kind::Table(width) => self.all(link.line(), table_lines(width), (0, 16), family),
             Kind::Wide => {
                 let (links, count) = match family {
                     Family::V4 => (wide::IPV4_LINKS, wide::IPV4_INTERVALS),

@@ -1,6 +1,6 @@
 //! How intervals lie in lines.
 
-use fw_common::layout::{INNER_CHILDREN, LEAF_INTERVALS, LEAF_LINKS, Line, Link, TABLE_LINES, palette, wide};
+use fw_common::layout::{INNER_CHILDREN, LEAF_INTERVALS, LEAF_LINKS, Line, Link, palette, table_lines, wide};
 
 use super::Step;
 use crate::compile::heap::{Full, Heap};
@@ -64,17 +64,17 @@ fn palettes(intervals: &[(u16, Link)], most: usize) -> Option<Vec<&[(u16, Link)]
     Some(groups)
 }
 
-/// A link for every value of a chunk.
-pub(super) fn chunk_table(heap: &mut Heap<'_>, intervals: &[(u16, Link)]) -> Result<Link, Full> {
-    let mut lines = vec![Line::default(); TABLE_LINES as usize];
+/// A link for every value of so many bits.
+pub(super) fn table(heap: &mut Heap<'_>, intervals: &[(u32, Link)], width: u32) -> Result<Link, Full> {
+    let mut lines = vec![Line::default(); table_lines(width) as usize];
     let mut key = 0u32;
     for (end, link) in intervals {
-        while key <= u32::from(*end) {
+        while key <= *end {
             lines[(key >> 4) as usize].set_word(key, link.0);
             key += 1;
         }
     }
-    Ok(Link::table(heap.piece(&lines)?))
+    Ok(Link::table(heap.piece(&lines)?, width))
 }
 
 /// One line for all of IPv4.
