@@ -115,15 +115,21 @@ struct Searches<T>(T);
 impl<'a, T: Tables<'a>> Searches<T> {
     #[inline(always)]
     fn ipv4(self, link: Link, address: u32) -> Link {
-        let link = match link.kind() {
+        // What is still to be looked at, in the upper 16 bits.
+        let (link, left) = match link.kind() {
             Kind::Value | Kind::Range => return link,
             Kind::Wide => return self.wide_ipv4(link, address).unwrap_or(DAMAGED),
-            Kind::Table(width) => self.entry(link, width, u64::from(address) << 32),
-            Kind::Tree(levels) => self.descend(link.payload(), levels, (address >> 16) as u16),
+            Kind::Table(width) => {
+                (self.entry(link, width, u64::from(address) << 32), address.wrapping_shl(width))
+            }
+            Kind::Tree(levels) => {
+                (self.descend(link.payload(), levels, (address >> 16) as u16), address << 16)
+            }
         };
         let Some(link) = link else { return DAMAGED };
+        let key = (self.0.opaque(u64::from(left)) as u32 >> 16) as u16;
         match link.kind() {
-            Kind::Tree(levels) => self.descend_any(link, levels, address as u16).unwrap_or(DAMAGED),
+            Kind::Tree(levels) => self.descend_any(link, levels, key).unwrap_or(DAMAGED),
             _ => link,
         }
     }

@@ -128,10 +128,14 @@ fn ipv4(heap: &mut Heap<'_>, part: Part<'_>) -> Result<Link, Full> {
 
 /// The last `bits` bits of an IPv4 address, 16 at most.
 fn ipv4_network(heap: &mut Heap<'_>, part: Part<'_>, bits: u32) -> Result<Link, Full> {
-    // Compared are always the last 16 bits.
     let links = links(heap, part, bits, bits, &mut |_, _| Ok(Link::value(0)))?;
-    let above = (part.low as u32 & 0xffff) >> bits << bits;
-    address_tree(heap, &ends(&links, |end| above | end))
+    chunk(heap, &links, bits)
+}
+
+/// A tree over so many bits. If they are not a whole chunk, they stand in front of zeroes.
+fn chunk(heap: &mut Heap<'_>, links: &[(u32, Link)], bits: u32) -> Result<Link, Full> {
+    let behind = 16 - bits;
+    address_tree(heap, &ends(links, |end| end << behind | ones(behind) as u32))
 }
 
 /// Above more than one leaf a table is one line against two or more.
@@ -177,11 +181,7 @@ fn ipv6_half(heap: &mut Heap<'_>, part: Part<'_>, bits: u32) -> Result<Link, Ful
     match (links.as_slice(), width) {
         ([(_, link)], _) if link.is_value() => Ok(*link),
         (_, Some(width)) => table(heap, &links, width),
-        // A chunk that is not whole stands in front of zeroes.
-        (_, None) => {
-            let behind = 16 - first;
-            address_tree(heap, &ends(&links, |end| end << behind | ones(behind) as u32))
-        }
+        (_, None) => chunk(heap, &links, first),
     }
 }
 
