@@ -4,9 +4,10 @@
 //! how far apart the rules tell addresses and ports, hardly on how many rules there are.
 
 use crate::layout::{
-    INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link, RootLine, RowTable, Rule, range, wide,
+    INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link, RootLine, RowTable, Rule, palette, range,
+    wide,
 };
-use crate::limits::{ADDRESS_CHUNKS, MAX_INNER_LEVELS};
+use crate::limits::{MAX_HALF_STEPS, MAX_INNER_LEVELS};
 use crate::packet::{Packet, protocol};
 use crate::{Address, Family, Tables};
 
@@ -73,7 +74,7 @@ impl<'a, T: Tables<'a>> Generation<'a, T> {
             Kind::Value => link,
             Kind::Range => return self.in_range(link, key),
             Kind::Tree(levels) => Searches(self.tables).descend(link.payload(), levels, key)?,
-            Kind::Table | Kind::Wide => return None,
+            Kind::Table(_) | Kind::Wide => return None,
         };
         Some(Rule(link.payload()))
     }
@@ -114,15 +115,21 @@ struct Searches<T>(T);
 impl<'a, T: Tables<'a>> Searches<T> {
     #[inline(always)]
     fn ipv4(self, link: Link, address: u32) -> Link {
-        let link = match link.kind() {
+        // What is still to be looked at, in the upper 16 bits.
+        let (link, left) = match link.kind() {
             Kind::Value | Kind::Range => return link,
             Kind::Wide => return self.wide_ipv4(link, address).unwrap_or(DAMAGED),
-            Kind::Table => self.entry(link, (address >> 16) as u16),
-            Kind::Tree(levels) => self.descend(link.payload(), levels, (address >> 16) as u16),
+            Kind::Table(width) => {
+                (self.entry(link, width, u64::from(address) << 32), address.wrapping_shl(width))
+            }
+            Kind::Tree(levels) => {
+                (self.descend(link.payload(), levels, (address >> 16) as u16), address << 16)
+            }
         };
         let Some(link) = link else { return DAMAGED };
+        let key = (self.0.opaque(u64::from(left)) as u32 >> 16) as u16;
         match link.kind() {
-            Kind::Tree(levels) => self.descend(link.payload(), levels, address as u16).unwrap_or(DAMAGED),
+            Kind::Tree(levels) => self.descend_any(link, levels, key).unwrap_or(DAMAGED),
             _ => link,
         }
     }
@@ -130,17 +137,21 @@ impl<'a, T: Tables<'a>> Searches<T> {
     /// Follows the searches of one half of an IPv6 address.
     #[inline(always)]
     fn half(self, mut link: Link, half: u64) -> Link {
-        // What is still to be looked at, the next chunk in front. How much that is the links tell: a count would be known
-        // to the verifier, which would follow every number of chunks apart from the others.
+        // What is still to be looked at, the next bits in front. How much that is the links tell: a count would be known
+        // to the verifier, which would follow every number of bits apart from the others.
         let mut left = half;
-        for _ in 0..ADDRESS_CHUNKS / 2 {
+        for _ in 0..MAX_HALF_STEPS {
             if link.is_value() || link.is_crossing() {
                 break;
             }
-            let key = (left >> 48) as u16;
             let found = match link.kind() {
-                Kind::Tree(levels) => self.descend(link.payload(), levels, key),
-                Kind::Table => self.entry(link, key),
+                Kind::Tree(levels) => self.descend_any(link, levels, (left >> 48) as u16),
+                Kind::Table(width) => {
+                    let Some(found) = self.entry(link, width, left) else { return DAMAGED };
+                    left = left.wrapping_shl(width);
+                    link = found;
+                    continue;
+                }
                 Kind::Wide => {
                     let Some((found, done)) = self.wide_ipv6(link, half) else { return DAMAGED };
                     left = half.wrapping_shl(done);
@@ -151,7 +162,8 @@ impl<'a, T: Tables<'a>> Searches<T> {
             };
             let Some(found) = found else { return DAMAGED };
             link = found;
-            left <<= 16;
+            // Nothing is added; but that the last bits are now 0, the verifier would know.
+            left = (left << 16) | (self.0.opaque(left) ^ left);
         }
         link
     }
@@ -162,11 +174,12 @@ impl<'a, T: Tables<'a>> Searches<T> {
         line.word(self.0.opaque(u64::from(index)) as u32)
     }
 
-    /// A table: the link of a chunk.
+    /// A table: the link of the first bits.
     #[inline(always)]
-    fn entry(self, link: Link, key: u16) -> Option<Link> {
-        let line = self.0.line(link.payload().wrapping_add(u32::from(key >> 4)))?;
-        Some(Link(line.word(u32::from(key))))
+    fn entry(self, link: Link, width: u32, left: u64) -> Option<Link> {
+        let key = left.wrapping_shr(64u32.wrapping_sub(width)) as u32;
+        let line = self.0.line(link.line().wrapping_add(key >> 4))?;
+        Some(Link(line.word(key)))
     }
 
     /// The link of the interval that holds a whole IPv4 address.
@@ -196,9 +209,47 @@ impl<'a, T: Tables<'a>> Searches<T> {
     /// One tree, one chunk: the link of the interval that holds `key`; `None` if the tables are damaged.
     #[inline(always)]
     fn descend(self, first: u32, levels: u32, key: u16) -> Option<Link> {
+        let keys = Keys::new(key);
+        let leaf = self.leaf(first, levels, keys)?;
+        Some(self.in_leaf(leaf, keys))
+    }
+
+    /// The same where the leaves may be palettes.
+    #[inline(always)]
+    fn descend_any(self, link: Link, levels: u32, key: u16) -> Option<Link> {
+        let keys = Keys::new(key);
+        let leaf = self.leaf(link.line(), levels, keys)?;
+        // One list against another is nearly all palettes, many rules are nearly all none: the CPU guesses right.
+        Some(if link.is_above_palettes() { self.in_palette(leaf, keys) } else { self.in_leaf(leaf, keys) })
+    }
+
+    #[inline(always)]
+    fn in_leaf(self, leaf: &Line, keys: Keys) -> Link {
+        let mut below = 0u64;
+        for index in 0..(LEAF_INTERVALS / 4) as u32 {
+            below = below.wrapping_add(keys.past(leaf.long(index)));
+        }
+        // The fifth word holds two ends, the sixth is the first link.
+        below = below.wrapping_add(keys.past(u64::from(leaf.word(4)) | 0xffff_ffff_0000_0000));
+        Link(leaf.word(LEAF_LINKS.wrapping_add(Keys::count(below))))
+    }
+
+    #[inline(always)]
+    fn in_palette(self, leaf: &Line, keys: Keys) -> Link {
+        let selectors = leaf.long(palette::SELECTORS);
+        let mut below = keys.past(selectors | 0x0000_ffff_ffff_ffff);
+        for index in palette::ENDS..8 {
+            below = below.wrapping_add(keys.past(leaf.long(index)));
+        }
+        let selector = selectors.wrapping_shr(Keys::count(below) << 1) as u32 & (palette::LINKS - 1);
+        Link(self.word(leaf, selector))
+    }
+
+    /// Goes down the inner lines of a tree.
+    #[inline(always)]
+    fn leaf(self, first: u32, levels: u32, keys: Keys) -> Option<&'a Line> {
         let mut number = first;
         let mut levels = levels;
-        let keys = Keys::new(key);
         for _ in 0..MAX_INNER_LEVELS {
             if levels == 0 {
                 break;
@@ -211,14 +262,7 @@ impl<'a, T: Tables<'a>> Searches<T> {
             number = inner.word(0).wrapping_add(Keys::count(below));
             levels = levels.wrapping_sub(1);
         }
-        let leaf = self.0.line(number)?;
-        let mut below = 0u64;
-        for index in 0..(LEAF_INTERVALS / 4) as u32 {
-            below = below.wrapping_add(keys.past(leaf.long(index)));
-        }
-        // The fifth word holds two ends, the sixth is the first link.
-        below = below.wrapping_add(keys.past(u64::from(leaf.word(4)) | 0xffff_ffff_0000_0000));
-        Some(Link(leaf.word(LEAF_LINKS.wrapping_add(Keys::count(below)))))
+        self.0.line(number)
     }
 }
 

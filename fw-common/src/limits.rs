@@ -14,8 +14,8 @@ pub const MAX_IPV4_OPTIONS: u8 = 40;
 /// intervals, more than the 65,536 values of a chunk.
 pub const MAX_INNER_LEVELS: u8 = 3;
 
-/// 16-bit chunks of an IPv6 address.
-pub const ADDRESS_CHUNKS: u8 = 8;
+/// Steps of a search through half an IPv6 address: a table of any width, and four chunks of 16 bits behind it.
+pub const MAX_HALF_STEPS: u8 = 5;
 
 /// Seconds that later fragments may follow their first: Linux's `net.ipv4.ipfrag_time` default.
 pub const FRAGMENT_SECONDS: u32 = 30;

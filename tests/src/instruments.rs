@@ -13,6 +13,8 @@ use aya::{Ebpf, EbpfLoader};
 
 /// Length of every frame that is generated.
 pub const FRAME: usize = 80;
+/// Lines that one run of the program `chase` reads.
+pub const READS: u32 = 1024;
 /// Classes that are told apart by the last byte of a frame.
 pub const CLASSES: u32 = 8;
 
@@ -32,6 +34,15 @@ impl Instruments {
     /// Loads them with frames that leave by a device of the namespace that runs [`Self::send`] (`None`: they are
     /// thrown away).
     pub fn load(frames: &[[u8; FRAME]], device: Option<u32>) -> Result<Self> {
+        Self::with(frames, device, &[0])
+    }
+
+    /// Loads them with lines for the program `chase`, each with the number of the next.
+    pub fn with_lines(next: &[u32]) -> Result<Self> {
+        Self::with(&[], None, next)
+    }
+
+    fn with(frames: &[[u8; FRAME]], device: Option<u32>, next: &[u32]) -> Result<Self> {
         ensure!(
             !OBJECT.is_empty(),
             "these tests were built without the measuring instruments; build them without FWCTL_BPF_OBJECT"
@@ -41,6 +52,7 @@ impl Instruments {
             .override_global("COUNT", &count, true)
             .override_global("DEVICE", &device, true)
             .map_max_entries("FRAMES", count.max(1))
+            .map_max_entries("LINES", u32::try_from(next.len())?)
             .load(OBJECT)?;
         for (name, program) in object.programs_mut() {
             match program {
@@ -54,6 +66,10 @@ impl Instruments {
         let mut room: Array<&mut MapData, [u8; FRAME]> = instruments.map("FRAMES")?.try_into()?;
         for (frame, place) in frames.iter().zip(0..) {
             room.set(place, frame, 0)?;
+        }
+        let mut lines: Array<&mut MapData, [u64; 8]> = instruments.map("LINES")?.try_into()?;
+        for (next, place) in next.iter().zip(0..) {
+            lines.set(place, [u64::from(*next), 0, 0, 0, 0, 0, 0, 0], 0)?;
         }
         Ok(instruments)
     }

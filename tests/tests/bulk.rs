@@ -78,7 +78,7 @@ fn each_table_is_measured() {
         ("groups", 32 << 10, 128 << 10, "the ingress rules of the groups"),
         ("rules-1k", 4, 1 << 10, "the IPv4 addresses of all CIDRs"),
         ("staircase", 4 << 10, 32 << 10, "the ingress rules of the groups g"),
-        ("members-100k", 32, 128, "the IPv4 addresses of all CIDRs"),
+        ("members-100k", 16, 128, "the IPv4 addresses of all CIDRs"),
     ] {
         let error = within(name, too_little).expect_err(name);
         assert!(matches!(error, CompileError::Blowup { .. }), "{name}: {error}");

@@ -9,10 +9,11 @@ pub struct Link(pub u32);
 pub enum Kind {
     /// Nothing: the payload is the result.
     Value,
-    /// A tree over the next 16-bit chunk of the key: inner lines, as many levels of them as told, above leaf lines.
+    /// A tree over the next 16-bit chunk of the key: inner lines, as many levels of them as told, above leaf lines, or
+    /// above [`palette`]s if the link says so.
     Tree(u32),
-    /// A link for each value of the next chunk: [`TABLE_LINES`] lines.
-    Table,
+    /// A link for each value of the next bits, as many as told.
+    Table(u32),
     /// One line that compares as much of the key as [`wide`] says.
     Wide,
     /// A quarter of a line: one range of a 16-bit key, see [`range`].
@@ -26,6 +27,13 @@ impl Link {
     const TABLE: u32 = 5;
     const WIDE: u32 = 6;
     const RANGE: u32 = 7;
+    /// Bits that no number of a line has: a tree has there whether its leaves are palettes, a table its width.
+    const SPARE: u32 = 0xf000_0000;
+    const PALETTE: u32 = 1 << 31;
+    /// The narrowest table is one line.
+    pub const MIN_WIDTH: u32 = 4;
+    /// 2 MiB.
+    pub const MAX_WIDTH: u32 = 19;
 
     /// The end of a search.
     #[inline(always)]
@@ -38,9 +46,20 @@ impl Link {
         Self((line << 4) | inner_levels.wrapping_add(1))
     }
 
-    /// A table that starts at a line.
-    pub const fn table(line: u32) -> Self {
-        Self((line << 4) | Self::TABLE)
+    /// The same tree above palettes.
+    pub const fn above_palettes(self) -> Self {
+        Self(self.0 | Self::PALETTE)
+    }
+
+    /// The tree's leaves are palettes.
+    #[inline(always)]
+    pub const fn is_above_palettes(self) -> bool {
+        self.0 & Self::PALETTE != 0
+    }
+
+    /// A table of 2^`width` links that starts at a line.
+    pub const fn table(line: u32, width: u32) -> Self {
+        Self((width.wrapping_sub(Self::MIN_WIDTH) << 28) | (line << 4) | Self::TABLE)
     }
 
     /// A line that compares more than one chunk.
@@ -86,7 +105,7 @@ impl Link {
     pub const fn kind(self) -> Kind {
         match self.0 & 7 {
             0 => Kind::Value,
-            Self::TABLE => Kind::Table,
+            Self::TABLE => Kind::Table((self.0 >> 28).wrapping_add(Self::MIN_WIDTH)),
             Self::WIDE => Kind::Wide,
             Self::RANGE => Kind::Range,
             levels => Kind::Tree(levels.wrapping_sub(1)),
@@ -104,6 +123,12 @@ impl Link {
     pub const fn payload(self) -> u32 {
         self.0 >> 4
     }
+
+    /// The first line of a tree or a table.
+    #[inline(always)]
+    pub const fn line(self) -> u32 {
+        (self.0 & !Self::SPARE) >> 4
+    }
 }
 
 /// Intervals of a leaf line: ten inclusive ends (the last interval ends at 0xffff), eleven links.
@@ -112,8 +137,23 @@ pub const LEAF_INTERVALS: usize = 11;
 pub const INNER_CHILDREN: usize = 29;
 /// Word of a leaf at which its links start.
 pub const LEAF_LINKS: u32 = 5;
-/// Lines of a table: 65,536 links.
-pub const TABLE_LINES: u32 = 4096;
+/// Intervals of a leaf line whose intervals lead to few places, as with prefix lists, where neighbours belong to one of
+/// two lists or to none: links are then not written for each of them.
+pub mod palette {
+    /// Intervals: twenty-one inclusive ends, twenty-two selectors of two bits.
+    pub const INTERVALS: usize = 22;
+    /// Links, from the first word on.
+    pub const LINKS: u32 = 4;
+    /// u64 of the selectors, that of the first interval lowest; the first end is in its last 16 bits.
+    pub const SELECTORS: u32 = 2;
+    /// u64 with the second to the fifth end.
+    pub const ENDS: u32 = 3;
+}
+
+/// Lines of a table.
+pub const fn table_lines(width: u32) -> u32 {
+    1 << width.wrapping_sub(Link::MIN_WIDTH)
+}
 
 /// Lines that settle an address, or half of one, at once: small sets, and what long prefixes have in common.
 pub mod wide {

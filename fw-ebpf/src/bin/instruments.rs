@@ -7,7 +7,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray};
@@ -32,6 +32,10 @@ static BEHIND: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
 /// When the first frame of a class passed it since user space set this to 0, nanoseconds.
 #[map]
 static PASSED_NS: Array<u64> = Array::with_max_entries(8, 0);
+
+/// Lines of which each names another as the next; user space makes as many as it likes. In small pages, as the rules are.
+#[map]
+static LINES: Array<[u64; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// The words of [`STATE`]; user space sets all but the first back before it sends.
 mod state {
@@ -84,6 +88,24 @@ pub fn generate(ctx: XdpContext) -> u32 {
     }
     // SAFETY: a helper that takes two numbers.
     unsafe { bpf_redirect(device, 0) as u32 }
+}
+
+/// Lines that one run of [`chase`] reads.
+const READS: u32 = 1024;
+
+/// Reads lines one after the other, each where the one before says: what memory costs, whatever is done with it.
+#[xdp]
+pub fn chase(_: XdpContext) -> u32 {
+    let Some(state) = STATE.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: an element of a map, which lives as long as the program; one thread at a time runs it.
+    let state = unsafe { &mut *state };
+    let mut at = state[state::NEXT];
+    for _ in 0..READS {
+        let Some(line) = LINES.get(at as u32) else { return xdp_action::XDP_ABORTED };
+        at = line[0];
+    }
+    state[state::NEXT] = at;
+    xdp_action::XDP_DROP
 }
 
 /// The empty program at XDP.

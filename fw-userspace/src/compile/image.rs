@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use fw_common::layout::{
     DEVICES_PER_BUCKET, INNER_CHILDREN, InterfaceLine, Kind, LEAF_INTERVALS, LEAF_LINKS, Line, Link,
-    PolicyLine, RootLine, RowTable, TABLE_LINES, range, wide,
+    PolicyLine, RootLine, RowTable, palette, range, table_lines, wide,
 };
 use fw_common::{Direction, Family};
 
@@ -117,8 +117,12 @@ impl<'a> Held<'a> {
         let first = link.payload();
         match link.kind() {
             Kind::Value => Ok(()),
-            Kind::Tree(levels) => self.tree(first, levels, family),
-            Kind::Table => self.all(first, TABLE_LINES, (0, 16), family),
+            Kind::Tree(levels) => {
+                let leaf = (LEAF_LINKS, LEAF_INTERVALS as u32);
+                let links = if link.is_above_palettes() { (0, palette::LINKS) } else { leaf };
+                self.tree(link.line(), levels, links, family)
+            }
+            Kind::Table(width) => self.all(link.line(), table_lines(width), (0, 16), family),
             Kind::Wide => {
                 let (links, count) = match family {
                     Family::V4 => (wide::IPV4_LINKS, wide::IPV4_INTERVALS),
@@ -131,7 +135,7 @@ impl<'a> Held<'a> {
     }
 
     /// Level by level, each with its lines side by side.
-    fn tree(&mut self, first: u32, levels: u32, family: Family) -> Result<(), Damaged> {
+    fn tree(&mut self, first: u32, levels: u32, links: (u32, u32), family: Family) -> Result<(), Damaged> {
         let (mut first, mut count) = (first, 1);
         for _ in 0..levels {
             if !self.take(first, count)? {
@@ -141,7 +145,7 @@ impl<'a> Held<'a> {
             count = level.iter().map(children).sum();
             first = level[0].word(0);
         }
-        self.all(first, count, (LEAF_LINKS, LEAF_INTERVALS as u32), family)
+        self.all(first, count, links, family)
     }
 
     /// Lines side by side, and what so many links in each lead to.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use fw_common::Family;
-use fw_common::layout::{Link, Root, RootLine, TABLE_LINES};
+use fw_common::layout::{Kind, Link, Root, RootLine, table_lines};
 
 use super::classes::{Classes, SetId};
 use super::heap::{Full, Heap, Patch};
@@ -64,7 +64,11 @@ impl Members {
         }
         // The root is written anew, and where a table stands behind it, that.
         let before_lines = Root::from_line(before.0).lines;
-        let mut heap = Heap::sharing(held, before_lines.saturating_sub(TABLE_LINES + 1));
+        let table = match before.tree(Family::V4).kind() {
+            Kind::Table(width) => table_lines(width),
+            _ => 1,
+        };
+        let mut heap = Heap::sharing(held, before_lines.saturating_sub(table + 1));
         let full = |Full| CompileAnew;
         let [ipv4, ipv6] = &self.classes;
         let [old_ipv4, old_ipv6] = [Family::V4, Family::V6].map(|family| before.tree(family));

@@ -1,14 +1,33 @@
 //! How intervals lie in lines.
 
-use fw_common::layout::{INNER_CHILDREN, LEAF_INTERVALS, LEAF_LINKS, Line, Link, TABLE_LINES, wide};
+use fw_common::layout::{INNER_CHILDREN, LEAF_INTERVALS, LEAF_LINKS, Line, Link, palette, table_lines, wide};
 
 use super::Step;
 use crate::compile::heap::{Full, Heap};
 
-/// Leaves side by side, then level by level what stands above them. Intervals are inclusive ends with their links.
+/// What is to be found by a chunk. Intervals are inclusive ends with their links.
 pub(super) fn chunk_tree(heap: &mut Heap<'_>, intervals: &[(u16, Link)]) -> Result<Link, Full> {
-    let leaves: Vec<Line> = intervals.chunks(LEAF_INTERVALS).map(leaf).collect();
-    let mut ends: Vec<u16> = intervals.chunks(LEAF_INTERVALS).filter_map(|few| Some(few.last()?.0)).collect();
+    tree(heap, intervals.chunks(LEAF_INTERVALS), leaf)
+}
+
+/// The same in lines of [`palette`] where that is fewer: for the search by address.
+pub(super) fn address_tree(heap: &mut Heap<'_>, intervals: &[(u16, Link)]) -> Result<Link, Full> {
+    let few = intervals.len().div_ceil(LEAF_INTERVALS);
+    let groups = if few > 1 { palettes(intervals, few - 1) } else { None };
+    match groups {
+        Some(groups) => Ok(tree(heap, groups.into_iter(), palette_leaf)?.above_palettes()),
+        None => chunk_tree(heap, intervals),
+    }
+}
+
+/// Leaves side by side, then level by level what stands above them.
+fn tree<'i>(
+    heap: &mut Heap<'_>,
+    groups: impl Iterator<Item = &'i [(u16, Link)]> + Clone,
+    leaf: impl Fn(&[(u16, Link)]) -> Line,
+) -> Result<Link, Full> {
+    let leaves: Vec<Line> = groups.clone().map(leaf).collect();
+    let mut ends: Vec<u16> = groups.filter_map(|few| Some(few.last()?.0)).collect();
     let mut first = heap.piece(&leaves)?;
     let mut inner_levels = 0;
     while ends.len() > 1 {
@@ -22,17 +41,40 @@ pub(super) fn chunk_tree(heap: &mut Heap<'_>, intervals: &[(u16, Link)]) -> Resu
     Ok(Link::tree(first, inner_levels))
 }
 
-/// A link for every value of a chunk.
-pub(super) fn chunk_table(heap: &mut Heap<'_>, intervals: &[(u16, Link)]) -> Result<Link, Full> {
-    let mut lines = vec![Line::default(); TABLE_LINES as usize];
+/// Cuts intervals into as few as can be that each fit a line of [`palette`]; `None` if they are more than `most`.
+fn palettes(intervals: &[(u16, Link)], most: usize) -> Option<Vec<&[(u16, Link)]>> {
+    let mut groups = Vec::new();
+    let mut rest = intervals;
+    while !rest.is_empty() {
+        let mut links: Vec<Link> = Vec::new();
+        let fits = |(_, link): &&(u16, Link)| {
+            if !links.contains(link) {
+                links.push(*link);
+            }
+            links.len() <= palette::LINKS as usize
+        };
+        let count = rest.iter().take(palette::INTERVALS).take_while(fits).count();
+        let (group, behind) = rest.split_at(count);
+        if groups.len() == most {
+            return None;
+        }
+        groups.push(group);
+        rest = behind;
+    }
+    Some(groups)
+}
+
+/// A link for every value of so many bits.
+pub(super) fn table(heap: &mut Heap<'_>, intervals: &[(u32, Link)], width: u32) -> Result<Link, Full> {
+    let mut lines = vec![Line::default(); table_lines(width) as usize];
     let mut key = 0u32;
     for (end, link) in intervals {
-        while key <= u32::from(*end) {
+        while key <= *end {
             lines[(key >> 4) as usize].set_word(key, link.0);
             key += 1;
         }
     }
-    Ok(Link::table(heap.piece(&lines)?))
+    Ok(Link::table(heap.piece(&lines)?, width))
 }
 
 /// One line for all of IPv4.
@@ -72,6 +114,30 @@ fn leaf(intervals: &[(u16, Link)]) -> Line {
             set_end(&mut line, index, if index < intervals.len() { end } else { 0xffff });
         }
         line.set_word(LEAF_LINKS + index as u32, link.0);
+    }
+    line
+}
+
+fn palette_leaf(intervals: &[(u16, Link)]) -> Line {
+    let mut line = Line::default();
+    let mut links: Vec<Link> = Vec::new();
+    let mut selectors = 0u64;
+    for index in 0..palette::INTERVALS {
+        let (end, link) = intervals[index.min(intervals.len() - 1)];
+        let place = links.iter().position(|known| *known == link).unwrap_or_else(|| {
+            links.push(link);
+            links.len() - 1
+        });
+        selectors |= (place as u64) << (2 * index);
+        if index + 1 < palette::INTERVALS {
+            // As with wide lines.
+            let end = if index + 1 < intervals.len() { end } else { 0xffff };
+            set_end(&mut line, index + 4 * palette::SELECTORS as usize + 3, end);
+        }
+    }
+    line.set_long(palette::SELECTORS, line.long(palette::SELECTORS) | selectors);
+    for word in 0..palette::LINKS {
+        line.set_word(word, links[(word as usize).min(links.len() - 1)].0);
     }
     line
 }

@@ -59,6 +59,7 @@ pub(super) fn pieces(steps: &[Step], low: u128, bits: u32, block: u32, most: usi
     }
 }
 
-fn ones(bits: u32) -> u128 {
+/// So many ones.
+pub(super) fn ones(bits: u32) -> u128 {
     u128::MAX.checked_shr(128 - bits).unwrap_or(0)
 }

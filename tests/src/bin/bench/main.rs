@@ -15,6 +15,7 @@ mod keys;
 mod lane;
 mod machine;
 mod members;
+mod memory;
 mod nft;
 mod options;
 mod plots;
@@ -71,6 +72,7 @@ fn run(options: &Options) -> Result<()> {
         ("reload", reloads::measure),
         ("tcp", throughput::measure),
         ("runs", test_runs::measure),
+        ("memory", memory::measure),
     ];
     for (name, part) in parts {
         if options.wants(name) {
