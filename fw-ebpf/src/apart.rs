@@ -40,7 +40,7 @@ pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, is_c
     let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else {
         return Place::NOWHERE.to_word();
     };
-    STORE.place(key, connection, class(is_confirmed)).unwrap_or(Place::NOWHERE).to_word()
+    STORE.place(key, connection, class(is_confirmed), true).unwrap_or(Place::NOWHERE).to_word()
 }
 
 /// [`Store::settle`].

@@ -392,6 +392,30 @@ fn with_adopt_seconds_0_the_first_load_takes_over_nothing() {
     assert!(filtered.fwctl().stats().unwrap().packets("deny", "mid_stream") > 0);
 }
 
+/// Only its entry keeps the connection: no rule allows it any more, and none is taken over.
+#[test]
+fn another_conntrack_max_moves_the_live_connections_to_another_table() {
+    let filtered = Filtered::own_nic("tc");
+    let fwctl = filtered.fwctl();
+    let rules = |most: u32, ingress: &Value| {
+        let mut rules = filtered.rules(ingress, &json!([]));
+        rules["settings"] = json!({ "conntrack_max": most, "adopt_seconds": 0 });
+        rules
+    };
+    fwctl.load(&rules(262_144, &json!([tcp_rule("ssh", 22, &["0.0.0.0/0"])]))).unwrap();
+    let mut live = filtered.live(22);
+    assert!(live.exchange());
+    for most in [1024, 1_000_000, 2048] {
+        let report = fwctl.load(&rules(most, &json!([]))).unwrap();
+        assert!(format!("{report:?}").contains(&format!("conntrack_max is {most} now")), "{report:?}");
+        assert!(live.exchange_from_server() && live.exchange(), "with {most}");
+        let status = fwctl.status().unwrap();
+        let tables = status["tables"].as_array().unwrap().clone();
+        let connections = tables.iter().find(|table| table["table"] == "connections").unwrap();
+        assert_eq!((&connections["used"], &connections["capacity"]), (&json!(1), &json!(most)));
+    }
+}
+
 /// An open rule both ways: its connections are not tracked.
 fn open_rules(filtered: &Filtered, ingress: &Value) -> Value {
     let everything = json!([{ "protocol": "all", "cidr_blocks": ["0.0.0.0/0", "::/0"] }]);

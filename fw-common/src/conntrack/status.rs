@@ -101,11 +101,64 @@ impl Status {
         self.0 = kept | timeout | (state as u64) << Self::STATE;
     }
 
-    /// Nanoseconds that it has been idle and may be: both below 2⁶³.
+    /// Nanoseconds that it has been idle and may be. Less than none where another CPU has seen it after we have looked at
+    /// the clock.
     #[inline(always)]
-    pub const fn idle(self, now_ns: u64) -> (u64, u64) {
-        let idle_ns = (tick(now_ns).wrapping_sub(self.last_seen()) as u64) << TICK_SHIFT;
+    pub const fn idle(self, now_ns: u64) -> (i64, i64) {
+        let idle = tick(now_ns).wrapping_sub(self.last_seen()).cast_signed();
         // A tick that has begun is none that has passed.
-        (idle_ns, (self.timeout_s() as u64).wrapping_mul(1_000_000_000).wrapping_add(1 << TICK_SHIFT))
+        let allowed_ns = (self.timeout_s() as u64).wrapping_mul(1_000_000_000).wrapping_add(1 << TICK_SHIFT);
+        ((idle as i64) << TICK_SHIFT, allowed_ns.cast_signed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    fn is_over(last_seen_ns: u64, now_ns: u64, timeout_s: u64) -> bool {
+        let (idle_ns, allowed_ns) = Status(u64::from(tick(last_seen_ns)) | timeout_s << 32).idle(now_ns);
+        idle_ns > allowed_ns
+    }
+
+    #[test]
+    fn a_timeout_is_never_early_and_hardly_late() {
+        for timeout_s in [10, 30, 350, 432_000] {
+            for start_ns in [0, 1, S / 3, 5 * S + 7, 86_400 * 365 * S] {
+                assert!(!is_over(start_ns, start_ns + timeout_s * S, timeout_s), "{start_ns}, {timeout_s} s");
+                let late_ns = start_ns + timeout_s * S + (3 << TICK_SHIFT);
+                assert!(is_over(start_ns, late_ns, timeout_s), "{start_ns}, {timeout_s} s");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_seen_after_now_has_not_been_idle() {
+        assert!(!is_over(100 * S, 99 * S, 10));
+        assert!(!is_over(1 << TICK_SHIFT, 0, 10));
+    }
+
+    #[test]
+    fn ticks_go_round() {
+        let round_ns = 1 << (32 + TICK_SHIFT);
+        assert!(!is_over(round_ns - 5 * S, round_ns + 5 * S, 10));
+        assert!(is_over(round_ns - 5 * S, round_ns + 6 * S, 10));
+    }
+
+    #[test]
+    fn the_parts_of_the_word_keep_to_themselves() {
+        let mut status = Status(0);
+        status.set_last_seen(u32::MAX);
+        status.set_opened_by(Direction::Egress);
+        status.set_flags(0xff);
+        status.set_state_alone(State::Stream);
+        assert_eq!((status.last_seen(), status.timeout_s()), (u32::MAX, 0));
+        assert_eq!((status.state(), status.opened_by(), status.flags()), (State::Stream, 1, 0xff));
+        status.set_opened_by(Direction::Ingress);
+        status.set_last_seen(0);
+        status.set_state_alone(State::SynSent);
+        assert_eq!(status.0, 0xff << Status::FLAGS);
     }
 }

@@ -34,6 +34,12 @@ impl Layout {
         Self { ipv4: if ipv4 < 2 { 2 } else { ipv4 }, ipv6: if ipv6 < 2 { 2 } else { ipv6 }, connections }
     }
 
+    /// With buckets for more connections than are wanted, since those are there.
+    pub const fn with_room_for(self, connections: u32) -> Self {
+        let larger = Self::of(connections);
+        if larger.ipv4 > self.ipv4 { Self { connections: self.connections, ..larger } } else { self }
+    }
+
     /// All buckets.
     #[inline(always)]
     pub const fn total(self) -> u32 {

@@ -113,7 +113,12 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// Remembers a flow in place of what its key may stand for already.
     pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.place(key, connection, class).map(|place| self.settle(key, place))
+        self.place(key, connection, class, true).map(|place| self.settle(key, place))
+    }
+
+    /// The same for a connection that moves in from another store, whatever the limit.
+    pub fn move_in(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+        self.place(key, connection, class, false).map(drop)
     }
 
     /// The second half of [`Self::insert`]: removes the other entry of this key, if another CPU has made one meanwhile.
@@ -124,10 +129,16 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// The first half of [`Self::insert`].
     #[inline(always)]
-    pub fn place(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<Place, TableFull> {
+    pub fn place(
+        self,
+        key: &FlowKey,
+        connection: &Connection,
+        class: Class,
+        is_limited: bool,
+    ) -> Result<Place, TableFull> {
         self.forget(self.0.find(key));
         let spot = Spot::of(self.0, key);
-        if !self.has_room(connection.status().flags(), spot) {
+        if is_limited && !self.has_room(connection.status().flags(), spot) {
             return Err(TableFull);
         }
         for _ in 0..PLACES_TRIED {
@@ -284,3 +295,6 @@ impl<'a, B: Buckets<'a>> Store<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

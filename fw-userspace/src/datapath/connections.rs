@@ -20,7 +20,8 @@ pub(super) const CONNECTIONS: &str = "CONNECTIONS";
 pub(super) const COUNT: &str = "COUNT";
 
 /// Words of [`COUNT`]: confirmed connections, the cursor of the search for expired ones, and, written once by the
-/// loader, how many connections there may be and what chooses their buckets.
+/// loader, how many connections there may be, in the upper half how many buckets are those of IPv4, and what chooses
+/// among them.
 const MAX: usize = 2;
 const SECRET: usize = 3;
 const COUNT_WORDS: usize = 4;
@@ -41,15 +42,15 @@ pub struct Founded {
 }
 
 impl Founded {
-    /// For so many connections, with a new secret.
-    pub fn new(connections: u32) -> Result<Self> {
+    /// With a new secret.
+    pub fn new(layout: Layout) -> Result<Self> {
         let mut secret = [0; 8];
         // SAFETY: fills exactly these bytes.
         let filled = unsafe { libc::getrandom(secret.as_mut_ptr().cast(), secret.len(), 0) };
         if filled != secret.len() as isize {
             return Err(Error::system(format!("no random numbers: {}", std::io::Error::last_os_error())));
         }
-        Ok(Self { layout: Layout::of(connections), secret: u64::from_ne_bytes(secret) })
+        Ok(Self { layout, secret: u64::from_ne_bytes(secret) })
     }
 
     /// The values of the programs' globals, by name.
@@ -79,14 +80,20 @@ impl ConnectionTable {
     /// Tells a new store what its programs were told.
     pub fn found(&self, founded: &Founded) {
         let [.., max, secret] = self.counts() else { return };
-        max.store(founded.layout.connections.into(), Ordering::Relaxed);
+        let Layout { ipv4, connections, .. } = founded.layout;
+        max.store(u64::from(connections) | u64::from(ipv4) << 32, Ordering::Relaxed);
         secret.store(founded.secret, Ordering::Relaxed);
     }
 
     /// What it was told.
     pub fn founded(&self) -> Founded {
         let word = |index: usize| self.counts().get(index).map_or(0, |word| word.load(Ordering::Relaxed));
-        Founded { layout: Layout::of(word(MAX) as u32), secret: word(SECRET) }
+        let total = (self.buckets.words().len() / BUCKET_WORDS) as u32;
+        let (connections, ipv4) = (word(MAX) as u32, (word(MAX) >> 32) as u32);
+        Founded {
+            layout: Layout { ipv4, ipv6: total.saturating_sub(ipv4), connections },
+            secret: word(SECRET),
+        }
     }
 
     /// All connections, expired ones included. Those that come and go meanwhile may be among them or not.
@@ -95,6 +102,20 @@ impl ConnectionTable {
         buckets.flat_map(move |bucket| {
             (0..Layout::PLACES).filter_map(move |place| Store(self).read(bucket, place))
         })
+    }
+
+    /// Takes over the connections of another store, those that it does not know or knows less of; how many it had no
+    /// place for.
+    pub(super) fn move_in(&self, other: &Self) -> u64 {
+        let now_ns = monotonic_ns();
+        let mut lost = 0;
+        for (key, connection, class) in other.iter().filter(|(_, it, _)| !it.is_expired(now_ns)) {
+            let known = Store(self).entry(&key).map(|known| known.packets());
+            if known.is_none_or(|packets| packets < connection.packets()) {
+                lost += u64::from(Store(self).move_in(&key, &connection, class).is_err());
+            }
+        }
+        lost
     }
 
     /// Changes when every connection was last seen, for tests: a clock is nobody's to move.

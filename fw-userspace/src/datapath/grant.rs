@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use fw_common::layout::Root;
+use fw_common::store::Layout;
 
 use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
 use super::current::Current;
@@ -114,15 +115,18 @@ impl Wish<'_> {
             ready.compiled.patch.end,
             ready.compiled.rule_slots,
             ready.compiled.zone_slots,
-            conntrack_max,
+            Layout::of(conntrack_max),
         );
         self.options.tell(Phase::Install);
         let old_hooks = current.map_or(&[][..], |current| &current.hooks);
-        let sizes = install::ensure(store, &need, current)?;
-        if sizes.connections != conntrack_max {
+        let before = match current {
+            Some(_) => Some(install::sizes(store)?.connections.connections),
+            None => None,
+        };
+        install::ensure(store, &need, current)?;
+        if let Some(before) = before.filter(|before| *before != conntrack_max) {
             ready.plan.notes.push(format!(
-                "conntrack_max stays {} until `fwctl unload`: live connections are not moved to another table",
-                sizes.connections
+                "conntrack_max is {conntrack_max} now and was {before}: connections were moved to another table"
             ));
         }
         let mut array = store.policy_array()?;

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use aya::maps::{MapData, MapInfo, PerCpuArray};
+use fw_common::store::{Layout, Store as Connections};
 use fw_common::verdict::Counter;
 
-use super::connections::ConnectionTable;
+use super::connections::{CONNECTIONS, COUNT, ConnectionTable};
 use super::current::Current;
-use super::policy_array::{PolicyArray, map_error, open_map};
+use super::policy_array::{PolicyArray, map_error, open_map, wait_for_readers};
 use super::programs::{self, MAPS, POLICY, Sizes};
 use super::state::Hook;
 use super::store::Store;
@@ -30,8 +31,7 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
         policy_lines: present.policy_lines.max(need.policy_lines),
         rule_slots: present.rule_slots.max(need.rule_slots),
         zone_slots: present.zone_slots.max(need.zone_slots),
-        // Live connections stay where they are; see the note that `load` gives.
-        connections: present.connections,
+        connections: connections(store, &present, need)?,
     };
     let mut grown: Vec<&'static str> = sizes
         .entries()
@@ -43,10 +43,24 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
     if sizes.policy_lines > present.policy_lines {
         grown.push(POLICY);
     }
+    if sizes.connections != present.connections {
+        grown.retain(|name| *name != CONNECTIONS);
+        grown.extend([CONNECTIONS, COUNT]);
+    }
     if !grown.is_empty() || current.state.object != programs::object_id() {
         replace(store, &sizes, &grown, current)?;
     }
     Ok(sizes)
+}
+
+/// As many buckets as the wanted connections need, or the live ones if those are more: none of them is given up for a
+/// smaller table.
+fn connections(store: &Store, present: &Sizes, need: &Sizes) -> Result<Layout> {
+    if present.connections.connections == need.connections.connections {
+        return Ok(present.connections);
+    }
+    let live = Connections(&ConnectionTable::open(&store.maps())?).counted();
+    Ok(need.connections.with_room_for(u32::try_from(live).unwrap_or(u32::MAX)))
 }
 
 /// Everything new is made beside the old, the hooks are turned to it one by one, and only then does it take the old
@@ -79,6 +93,11 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Curre
         }
         turned.push(hook);
     }
+    if grown.contains(&CONNECTIONS) {
+        // What the former programs have changed since the first time. The last of them is done after this.
+        wait_for_readers();
+        move_connections(store)?;
+    }
     let maps = grown.iter().map(|name| (*name, store.maps()));
     let programs = programs::PROGRAMS.iter().map(|name| (*name, store.programs()));
     for (name, directory) in maps.chain(programs) {
@@ -97,10 +116,21 @@ fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
         let (old, new) = (store.maps().join(name), next.join(name));
         match *name {
             POLICY => PolicyArray::open(&new)?.copy_from(&PolicyArray::open(&old)?),
+            CONNECTIONS => move_connections(store)?,
+            COUNT => {}
             _ => copy_counters(&old, &new)?,
         }
     }
     programs::pin_programs(&mut object, &next)
+}
+
+/// Brings connections over to the next store.
+fn move_connections(store: &Store) -> Result<()> {
+    let lost = ConnectionTable::open(&store.next())?.move_in(&ConnectionTable::open(&store.maps())?);
+    if lost == 0 {
+        return Ok(());
+    }
+    Err(Error::system(format!("the next table of connections has no place for {lost} of them")))
 }
 
 /// Where each map is or will be pinned.
@@ -134,7 +164,7 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
         policy_lines: of(POLICY),
         rule_slots: of("RULES"),
         zone_slots: of("COUNTERS") / fw_common::REASON_SLOTS_PER_ZONE,
-        connections: ConnectionTable::open(&store.maps())?.founded().layout.connections,
+        connections: ConnectionTable::open(&store.maps())?.founded().layout,
     })
 }
 

@@ -150,7 +150,7 @@ impl Drop for PolicyArray {
 
 /// Returns when every program that was running has ended. BPF programs run inside RCU read sections, and
 /// `MEMBARRIER_CMD_GLOBAL` waits for all of them (`synchronize_rcu`, kernel/sched/membarrier.c, 4.3).
-fn wait_for_readers() {
+pub(super) fn wait_for_readers() {
     const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
     // SAFETY: a system call without pointers.
     let failed = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };

@@ -45,12 +45,12 @@ pub(super) struct Sizes {
     pub(super) policy_lines: u32,
     pub(super) rule_slots: u32,
     pub(super) zone_slots: u32,
-    pub(super) connections: u32,
+    pub(super) connections: Layout,
 }
 
 impl Sizes {
     /// For a rule set that needs this much, with room for the next ones.
-    pub(super) fn for_need(lines: u32, rule_slots: u32, zone_slots: u32, connections: u32) -> Self {
+    pub(super) fn for_need(lines: u32, rule_slots: u32, zone_slots: u32, connections: Layout) -> Self {
         Self {
             policy_lines: (lines + lines / 2).next_multiple_of(SPARE_LINES) + SPARE_LINES,
             rule_slots: rule_slots.saturating_mul(2).max(2048).next_power_of_two(),
@@ -64,7 +64,7 @@ impl Sizes {
         [
             ("RULES", self.rule_slots),
             ("COUNTERS", self.zone_slots.saturating_mul(REASON_SLOTS_PER_ZONE)),
-            (CONNECTIONS, Layout::of(self.connections).total()),
+            (CONNECTIONS, self.connections.total()),
         ]
     }
 }
