@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
+use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
@@ -14,12 +15,13 @@ use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
-use fw_common::store::Layout;
+use fw_common::store::{Layout, Store};
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::compile::Patch;
 use fw_userspace::datapath::{ConnectionTable, Founded, PolicyArray, with_policy_bytes};
 
+use crate::affinity;
 use crate::age::{Age, now_ns, wait};
 
 /// The interface index that test runs see.
@@ -211,15 +213,34 @@ impl Kernel {
 
     fn run(&mut self, name: &str, frame: &[u8], context: Option<&[u8]>, repeat: u32) -> Result<(u32, u64)> {
         self.counted = None;
-        let options =
-            TestRunOptions { data_in: Some(frame), ctx_in: context, repeat, ..TestRunOptions::default() };
-        let result = match self.program(name)? {
-            Program::Xdp(program) => program.test_run(options),
-            Program::SchedClassifier(program) => program.test_run(options),
-            _ => bail!("{name} cannot be run"),
-        }
-        .with_context(|| format!("running {name}"))?;
-        Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
+        run(&self.object, name, frame, context, repeat)
+    }
+
+    /// Two CPUs at once send frames, each through the program named with it.
+    pub fn race(&mut self, cpus: [&[(&str, Vec<u8>)]; 2]) -> Result<()> {
+        self.counted = None;
+        let object = &self.object;
+        let send = |cpu, frames: &[(&str, Vec<u8>)]| {
+            affinity::pin(cpu)?;
+            frames.iter().try_for_each(|(name, frame)| run(object, name, frame, None, 1).map(drop))
+        };
+        thread::scope(|scope| {
+            let other = scope.spawn(|| send(1, cpus[1]));
+            let own = scope.spawn(|| send(0, cpus[0]));
+            [own, other]
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a sender panicked"))))
+        })
+    }
+
+    /// How many confirmed connections the programs count, expired ones included.
+    pub fn counted_connections(&self) -> u64 {
+        Store(&self.connections).counted()
+    }
+
+    /// All entries as they lie there, expired ones included.
+    pub fn entries(&self) -> Vec<(FlowKey, Connection, Class)> {
+        self.connections.iter().collect()
     }
 
     /// Packets that the counter of a reason has seen, see [`counter_index`].
@@ -341,6 +362,18 @@ impl Kernel {
             .map(|index| Ok(map.get(&index, 0)?.iter().map(|counter| counter.packets).sum()))
             .collect()
     }
+}
+
+fn run(object: &Ebpf, name: &str, frame: &[u8], context: Option<&[u8]>, repeat: u32) -> Result<(u32, u64)> {
+    let options =
+        TestRunOptions { data_in: Some(frame), ctx_in: context, repeat, ..TestRunOptions::default() };
+    let result = match object.program(name) {
+        Some(Program::Xdp(program)) => program.test_run(options),
+        Some(Program::SchedClassifier(program)) => program.test_run(options),
+        _ => bail!("{name} cannot be run"),
+    }
+    .with_context(|| format!("running {name}"))?;
+    Ok((result.return_value, u64::try_from(result.duration.as_nanos())?))
 }
 
 fn map<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {

@@ -29,7 +29,7 @@ fn a_connection_that_is_opened_again_and_again_takes_one_place() {
     let syn_ack = frame("tcp 10.99.0.2:443 > 10.1.0.1:4000 syn+ack seq=500 ack=101");
     let ack = frame("tcp 10.1.0.1:4000 > 10.99.0.2:443 ack seq=101 ack=501");
     let rst = frame("tcp 10.1.0.1:4000 > 10.99.0.2:443 rst seq=101");
-    // The smallest table has 2048 notes.
+    // The table has room for 1024.
     for _ in 0..4000 {
         kernel.time("xdp_received", &syn, 1).unwrap();
         kernel.time("tc_sent", &syn_ack, 1).unwrap();

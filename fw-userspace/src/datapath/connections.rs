@@ -5,14 +5,14 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::MapData;
+use aya::maps::{Array, MapData, MapError, MapInfo};
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
 use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store};
 
 use super::clock::monotonic_ns;
 use super::mapping::Mapping;
-use super::policy_array::map_error;
+use super::policy_array::{map_error, open_map};
 use crate::error::{Error, Result};
 
 /// Its maps.
@@ -22,8 +22,6 @@ pub(super) const COUNT: &str = "COUNT";
 /// Words of [`COUNT`]: confirmed connections, the cursor of the search for expired ones, and, written once by the
 /// loader, how many connections there may be, in the upper half how many buckets are those of IPv4, and what chooses
 /// among them.
-const MAX: usize = 2;
-const SECRET: usize = 3;
 const COUNT_WORDS: usize = 4;
 
 /// The connections of a loaded object.
@@ -59,6 +57,25 @@ impl Founded {
     }
 }
 
+impl Founded {
+    /// What the store in these pinned maps was told; without mapping its memory, for which the kernel enters every page at
+    /// once (milliseconds).
+    pub(super) fn of(maps: &Path) -> Result<Self> {
+        let error = |error: &dyn std::fmt::Display| map_error(COUNT, error);
+        let counts: Array<MapData, [u64; COUNT_WORDS]> =
+            open_map(&maps.join(COUNT))?.try_into().map_err(|fault: MapError| error(&fault))?;
+        let words = counts.get(&0, 0).map_err(|fault| error(&fault))?;
+        let info = MapInfo::from_pin(maps.join(CONNECTIONS)).map_err(|fault| error(&fault))?;
+        Ok(Self::from_words(&words, info.max_entries()))
+    }
+
+    fn from_words(words: &[u64; COUNT_WORDS], total: u32) -> Self {
+        let [_, _, max, secret] = *words;
+        let (connections, ipv4) = (max as u32, (max >> 32) as u32);
+        Self { layout: Layout { ipv4, ipv6: total.saturating_sub(ipv4), connections }, secret }
+    }
+}
+
 impl ConnectionTable {
     /// Opens the pinned maps.
     pub fn open(maps: &Path) -> Result<Self> {
@@ -87,13 +104,11 @@ impl ConnectionTable {
 
     /// What it was told.
     pub fn founded(&self) -> Founded {
-        let word = |index: usize| self.counts().get(index).map_or(0, |word| word.load(Ordering::Relaxed));
         let total = (self.buckets.words().len() / BUCKET_WORDS) as u32;
-        let (connections, ipv4) = (word(MAX) as u32, (word(MAX) >> 32) as u32);
-        Founded {
-            layout: Layout { ipv4, ipv6: total.saturating_sub(ipv4), connections },
-            secret: word(SECRET),
-        }
+        let words: [u64; COUNT_WORDS] = std::array::from_fn(|index| {
+            self.counts().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
+        });
+        Founded::from_words(&words, total)
     }
 
     /// All connections, expired ones included. Those that come and go meanwhile may be among them or not.

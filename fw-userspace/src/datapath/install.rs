@@ -8,7 +8,7 @@ use aya::maps::{MapData, MapInfo, PerCpuArray};
 use fw_common::store::{Layout, Store as Connections};
 use fw_common::verdict::Counter;
 
-use super::connections::{CONNECTIONS, COUNT, ConnectionTable};
+use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded};
 use super::current::Current;
 use super::policy_array::{PolicyArray, map_error, open_map, wait_for_readers};
 use super::programs::{self, MAPS, POLICY, Sizes};
@@ -164,7 +164,7 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
         policy_lines: of(POLICY),
         rule_slots: of("RULES"),
         zone_slots: of("COUNTERS") / fw_common::REASON_SLOTS_PER_ZONE,
-        connections: ConnectionTable::open(&store.maps())?.founded().layout,
+        connections: Founded::of(&store.maps())?.layout,
     })
 }
 

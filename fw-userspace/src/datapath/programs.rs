@@ -92,7 +92,7 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
     // A store that is there keeps its secret: its connections lie where that one put them.
     let is_new = pins.get(COUNT).is_none_or(|pin| !pin.exists());
     let founded = match pins.get(COUNT) {
-        Some(pin) if !is_new => ConnectionTable::open(pin.parent().unwrap_or(pin))?.founded(),
+        Some(pin) if !is_new => Founded::of(pin.parent().unwrap_or(pin))?,
         _ => Founded::new(sizes.connections)?,
     };
     let (layout, secret) = founded.globals();
