@@ -10,7 +10,7 @@ use fw_common::conntrack::{Class, Connection, WORDS};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
-use fw_common::store::{BUCKET_WORDS, Layout, Live, Place, Store};
+use fw_common::store::{BUCKET_WORDS, Layout, Live, Place, Store, TAG_WORDS};
 use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
 use fw_common::{FlowKey, Scratch, Tables};
@@ -28,6 +28,10 @@ static POLICY: Array<Line> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> =
     Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
+
+/// The tags of the buckets, by the same numbers.
+#[map]
+static TAGS: Array<[Shared; TAG_WORDS]> = Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
 
 /// How many connections are confirmed (the kernel does not say), where the next search for expired ones begins, and two
 /// words of the loader's.
@@ -192,6 +196,12 @@ pub(crate) fn now_ns() -> u64 {
 pub(crate) fn bucket<'a>(number: u32) -> Option<&'a [Shared; BUCKET_WORDS]> {
     // SAFETY: an element lives as long as the map; its words are shared, and Bucket says so.
     CONNECTIONS.get_ptr(number).map(|bucket| unsafe { &*bucket })
+}
+
+#[inline(always)]
+pub(crate) fn tags<'a>(bucket: u32) -> Option<&'a [Shared; TAG_WORDS]> {
+    // SAFETY: as above.
+    TAGS.get_ptr(bucket).map(|tags| unsafe { &*tags })
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 
 use fw_common::FlowKey;
 use fw_common::conntrack::Class;
-use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Cell, Layout, Place};
+use fw_common::store::{Bucket, Buckets, Cell, Layout, Place, TAG_WORDS};
 
 use crate::apart;
 use crate::frame::opaque;
@@ -74,18 +74,23 @@ impl<'a> Buckets<'a> for Connections {
     }
 
     #[inline(always)]
-    fn words<const COUNT: usize>(
+    fn tags(self, bucket: u32) -> Option<&'a [Shared; TAG_WORDS]> {
+        maps::tags(bucket)
+    }
+
+    #[inline(always)]
+    fn words<const OF: usize, const COUNT: usize>(
         self,
-        bucket: Bucket<'a, Shared>,
+        all: &'a [Shared; OF],
         offset: u32,
     ) -> Option<&'a [Shared; COUNT]> {
         // Compared as the whole register that is then added: the verifier bounds no other.
         let bytes = opaque((offset as usize).wrapping_mul(size_of::<Shared>()));
-        if bytes > (BUCKET_WORDS - COUNT) * size_of::<Shared>() {
+        if bytes > (OF - COUNT) * size_of::<Shared>() {
             return None;
         }
-        // SAFETY: inside the bucket, as compared, and a multiple of eight.
-        Some(unsafe { &*core::ptr::from_ref(bucket).byte_add(opaque(bytes)).cast() })
+        // SAFETY: inside them, as compared, and a multiple of eight.
+        Some(unsafe { &*core::ptr::from_ref(all).byte_add(opaque(bytes)).cast() })
     }
 
     #[inline(always)]

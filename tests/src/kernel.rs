@@ -114,9 +114,8 @@ impl Kernel {
             aya::maps::Map::Array(map) => Ok(map.fd().as_fd().try_clone_to_owned()?),
             _ => bail!("{name} is no array"),
         };
-        let [buckets, count] =
-            [array(&mut object, "CONNECTIONS")?, array(&mut object, "COUNT")?].map(MapData::from_fd);
-        let connections = ConnectionTable::of(&buckets?, &count?)?;
+        let mut map = |name| Ok::<_, anyhow::Error>(MapData::from_fd(array(&mut object, name)?)?);
+        let connections = ConnectionTable::of(&map("CONNECTIONS")?, &map("TAGS")?, &map("COUNT")?)?;
         connections.found(&Founded { layout: Layout::of(MAX_CONNECTIONS), secret: 0 });
         Ok(Self { object, policy, connections, cpus, rule_slots: 256, counted: None, age: Age::default() })
     }

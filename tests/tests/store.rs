@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fw_common::conntrack::{Class, Connection};
-use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Cell, Layout, Store};
+use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Cell, Layout, Store, TAG_WORDS};
 use fw_common::{Address, FlowKey};
 
 const LAYOUT: Layout = Layout { ipv4: 2, ipv6: 2, connections: 1024 };
@@ -102,6 +102,7 @@ impl Cell for Word {
 
 struct Table {
     buckets: Vec<[Word; BUCKET_WORDS]>,
+    tags: Vec<[Word; TAG_WORDS]>,
     counts: [Word; 2],
 }
 
@@ -109,8 +110,9 @@ impl Table {
     /// Empty; `order` must outlive it.
     fn new(order: &Order) -> Self {
         let word = || Word { value: AtomicU64::new(0), order };
-        let bucket = |_| std::array::from_fn(|_| word());
-        Self { buckets: (0..LAYOUT.total()).map(bucket).collect(), counts: [word(), word()] }
+        let buckets = (0..LAYOUT.total()).map(|_| std::array::from_fn(|_| word())).collect();
+        let tags = (0..LAYOUT.total()).map(|_| std::array::from_fn(|_| word())).collect();
+        Self { buckets, tags, counts: [word(), word()] }
     }
 
     fn entries(&self) -> Vec<(FlowKey, Connection, Class)> {
@@ -126,7 +128,7 @@ impl Table {
         assert_eq!(keys.len(), entries.len(), "{:?}: one flow twice: {entries:?}", order.changes);
         let confirmed = entries.iter().filter(|(.., class)| *class == Class::Confirmed).count() as u64;
         assert_eq!(Store(self).counted(), confirmed, "{:?}: miscounted", order.changes);
-        let tags = self.buckets.iter().flat_map(|bucket| bucket.iter().take(4));
+        let tags = self.tags.iter().flat_map(|tags| tags.iter().take(4));
         let taken: u32 = tags
             .map(|word| word.value.load(Ordering::SeqCst))
             .map(|word| (0..4).filter(|lane| word >> (16 * lane) & 0xffff != 0).count() as u32)
@@ -142,8 +144,16 @@ impl<'a> Buckets<'a> for &'a Table {
         self.buckets.get(number as usize)
     }
 
-    fn words<const COUNT: usize>(self, bucket: Bucket<'a, Word>, offset: u32) -> Option<&'a [Word; COUNT]> {
-        bucket.get(offset as usize..)?.first_chunk()
+    fn tags(self, bucket: u32) -> Option<&'a [Word; TAG_WORDS]> {
+        self.tags.get(bucket as usize)
+    }
+
+    fn words<const OF: usize, const COUNT: usize>(
+        self,
+        all: &'a [Word; OF],
+        offset: u32,
+    ) -> Option<&'a [Word; COUNT]> {
+        all.get(offset as usize..)?.first_chunk()
     }
 
     fn layout(self) -> Layout {

@@ -75,7 +75,7 @@ impl Entry {
     #[inline(always)]
     pub(super) const fn of(is_ipv4: bool, place: u32) -> Self {
         let (words, key_words) = if is_ipv4 { (8, 2) } else { (12, 6) };
-        let key = place.wrapping_mul(words).wrapping_add(8);
+        let key = place.wrapping_mul(words);
         Self { key, connection: key.wrapping_add(key_words) }
     }
 }

@@ -46,10 +46,12 @@ pub trait Cell {
     fn add(&self, change: i64);
 }
 
-/// Words of a bucket: the line of tags, then sixteen entries of IPv4 or ten of IPv6.
-pub const BUCKET_WORDS: usize = 136;
+/// Words of a bucket's line of tags.
+pub const TAG_WORDS: usize = 8;
+/// Words of a bucket's entries: sixteen of IPv4 or ten of IPv6.
+pub const BUCKET_WORDS: usize = 128;
 
-/// A bucket's words.
+/// A bucket's entries.
 pub type Bucket<'a, C> = &'a [C; BUCKET_WORDS];
 /// A connection in place.
 pub type Live<'a, C> = Connection<&'a [C; WORDS]>;
@@ -59,12 +61,15 @@ pub trait Buckets<'a>: Copy {
     /// A shared word.
     type Cell: Cell + 'a;
 
-    /// A bucket; `None` where there is none.
+    /// The tags of a bucket; `None` where there is none. Those of all buckets lie side by side, so that looking for what
+    /// is not there reads no more memory than it must.
+    fn tags(self, bucket: u32) -> Option<&'a [Self::Cell; TAG_WORDS]>;
+    /// The entries of a bucket.
     fn bucket(self, number: u32) -> Option<Bucket<'a, Self::Cell>>;
-    /// So many of its words.
-    fn words<const COUNT: usize>(
+    /// So many words of either.
+    fn words<const OF: usize, const COUNT: usize>(
         self,
-        bucket: Bucket<'a, Self::Cell>,
+        all: &'a [Self::Cell; OF],
         offset: u32,
     ) -> Option<&'a [Self::Cell; COUNT]>;
     /// [`find`], perhaps as a function of its own. So the next two.
@@ -267,9 +272,9 @@ impl<'a, B: Buckets<'a>> Store<B> {
         let words = words_of_key(key);
         let entry = Entry::of(key.local.is_mapped(), place.number());
         // The other words of a key of IPv4 are those of the connection, which is written next.
-        let Some(cells) = self.0.words::<KEY_WORDS>(bucket, entry.key) else { return };
+        let Some(cells) = self.0.words::<BUCKET_WORDS, KEY_WORDS>(bucket, entry.key) else { return };
         cells.iter().zip(words).for_each(|(cell, word)| cell.store(word));
-        let Some(cells) = self.0.words::<WORDS>(bucket, entry.connection) else { return };
+        let Some(cells) = self.0.words::<BUCKET_WORDS, WORDS>(bucket, entry.connection) else { return };
         cells.iter().zip(connection.0).for_each(|(cell, word)| cell.store(word));
     }
 

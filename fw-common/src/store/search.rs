@@ -6,7 +6,7 @@ use crate::flow::FlowKey;
 use super::key::{Entry, KEY_WORDS, Layout, Spot, words_of_key};
 use super::place::Place;
 use super::tags::{CONFIRMED, FREE, IPV4_HALF_OPEN, IPV6_HALF_OPEN, Tags, lowest, only, usable};
-use super::{Buckets, Cell, Store};
+use super::{BUCKET_WORDS, Buckets, Cell, Store};
 
 /// Places of a bucket with the same tag that are looked at; a fourth would not be found. Of 16 tags of 15 bits four are
 /// alike in one of 2³⁴ buckets.
@@ -81,12 +81,12 @@ fn is_key<'a, B: Buckets<'a>>(buckets: B, bucket: u32, number: u32, key: &FlowKe
     let words = words_of_key(key);
     let mut differing = 0;
     if is_ipv4 {
-        let Some(cells) = buckets.words::<2>(bucket, entry.key) else { return false };
+        let Some(cells) = buckets.words::<BUCKET_WORDS, 2>(bucket, entry.key) else { return false };
         for (cell, word) in cells.iter().zip(words) {
             differing |= cell.load() ^ word;
         }
     } else {
-        let Some(cells) = buckets.words::<KEY_WORDS>(bucket, entry.key) else { return false };
+        let Some(cells) = buckets.words::<BUCKET_WORDS, KEY_WORDS>(bucket, entry.key) else { return false };
         for (cell, word) in cells.iter().zip(words) {
             differing |= cell.load() ^ word;
         }
@@ -141,7 +141,7 @@ fn expired<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> Place {
     let now_ns = buckets.now_ns();
     for bucket in [first, second] {
         let Some(tags) = Tags::of(buckets, bucket) else { break };
-        let expired = tags.expired(is_ipv4, now_ns);
+        let expired = tags.expired(bucket, is_ipv4, now_ns);
         if expired != 0 {
             let number = lowest(expired);
             return Place::new(bucket, number, tags.tag(number));
@@ -172,7 +172,7 @@ pub fn reclaim<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> u64 {
 #[inline(never)]
 pub(super) fn sweep<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> u32 {
     let Some(tags) = Tags::of(buckets, bucket) else { return 0 };
-    let mut expired = tags.expired(buckets.layout().is_ipv4(bucket), buckets.now_ns());
+    let mut expired = tags.expired(bucket, buckets.layout().is_ipv4(bucket), buckets.now_ns());
     let mut removed = 0u32;
     for _ in 0..REMOVED {
         if expired == 0 {

@@ -6,7 +6,7 @@
 use crate::conntrack::Status;
 
 use super::key::Entry;
-use super::{ATTEMPTS, Bucket, Buckets, Cell, Layout};
+use super::{ATTEMPTS, Buckets, Cell, Layout, TAG_WORDS};
 
 /// Nothing there.
 pub(super) const FREE: u64 = 0;
@@ -28,7 +28,7 @@ const STAMP_SHIFT: u32 = 24;
 /// One bucket's.
 pub(super) struct Tags<'a, B: Buckets<'a>> {
     buckets: B,
-    cells: Bucket<'a, B::Cell>,
+    cells: &'a [B::Cell; TAG_WORDS],
 }
 
 // Not derived: that would want the cells to be Copy.
@@ -42,7 +42,7 @@ impl<'a, B: Buckets<'a>> Clone for Tags<'a, B> {
 impl<'a, B: Buckets<'a>> Tags<'a, B> {
     #[inline(always)]
     pub(super) fn of(buckets: B, bucket: u32) -> Option<Self> {
-        Some(Self { buckets, cells: buckets.bucket(bucket)? })
+        Some(Self { buckets, cells: buckets.tags(bucket)? })
     }
 
     /// The places that hold a tag, in either class.
@@ -70,11 +70,12 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
 
     /// What has expired. Without branches, of which there would be as many paths to verify as there are places.
     #[inline(always)]
-    pub(super) fn expired(self, is_ipv4: bool, now_ns: u64) -> u64 {
+    pub(super) fn expired(self, bucket: u32, is_ipv4: bool, now_ns: u64) -> u64 {
+        let Some(entries) = self.buckets.bucket(bucket) else { return 0 };
         let places = if is_ipv4 { Layout::PLACES } else { Layout::IPV6_PLACES };
         let mut expired = 0u64;
         for place in 0..places {
-            let Some(status) = self.cells.get(Entry::of(is_ipv4, place).connection as usize) else { break };
+            let Some(status) = entries.get(Entry::of(is_ipv4, place).connection as usize) else { break };
             let (idle_ns, allowed_ns) = Status(status.load()).idle(now_ns);
             let idle_ns = self.buckets.opaque(idle_ns.cast_unsigned());
             let is_over = allowed_ns.cast_unsigned().wrapping_sub(idle_ns) >> 63;

@@ -28,7 +28,14 @@ impl<'a> Buckets<'a> for Nothing {
     fn bucket(self, _: u32) -> Option<Bucket<'a, Still>> {
         None
     }
-    fn words<const COUNT: usize>(self, _: Bucket<'a, Still>, _: u32) -> Option<&'a [Still; COUNT]> {
+    fn tags(self, _: u32) -> Option<&'a [Still; TAG_WORDS]> {
+        None
+    }
+    fn words<const OF: usize, const COUNT: usize>(
+        self,
+        _: &'a [Still; OF],
+        _: u32,
+    ) -> Option<&'a [Still; COUNT]> {
         None
     }
     fn layout(self) -> Layout {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::{Array, MapData, MapError, MapInfo};
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
-use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store};
+use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store, TAG_WORDS};
 
 use super::clock::monotonic_ns;
 use super::mapping::Mapping;
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 
 /// Its maps.
 pub(super) const CONNECTIONS: &str = "CONNECTIONS";
+pub(super) const TAGS: &str = "TAGS";
 pub(super) const COUNT: &str = "COUNT";
 
 /// Words of [`COUNT`]: confirmed connections, the cursor of the search for expired ones, and, written once by the
@@ -27,6 +28,7 @@ const COUNT_WORDS: usize = 4;
 /// The connections of a loaded object.
 pub struct ConnectionTable {
     buckets: Mapping,
+    tags: Mapping,
     counts: Mapping,
 }
 
@@ -80,18 +82,22 @@ impl ConnectionTable {
     /// Opens the pinned maps.
     pub fn open(maps: &Path) -> Result<Self> {
         let open = |name| MapData::from_pin(maps.join(name)).map_err(|error| map_error(name, &error));
-        Self::of(&open(CONNECTIONS)?, &open(COUNT)?)
+        Self::of(&open(CONNECTIONS)?, &open(TAGS)?, &open(COUNT)?)
     }
 
-    /// Maps the memory of both maps.
-    pub fn of(connections: &MapData, count: &MapData) -> Result<Self> {
+    /// Maps the memory of all three maps.
+    pub fn of(connections: &MapData, tags: &MapData, count: &MapData) -> Result<Self> {
         let map = |map: &MapData, name: &str| {
             let info = map.info().map_err(|error| map_error(name, &error))?;
             let bytes = info.value_size() as usize * info.max_entries() as usize;
             Mapping::new(map.fd().as_fd(), bytes, libc::PROT_READ | libc::PROT_WRITE)
                 .map_err(|error| map_error(name, &error))
         };
-        Ok(Self { buckets: map(connections, CONNECTIONS)?, counts: map(count, COUNT)? })
+        Ok(Self {
+            buckets: map(connections, CONNECTIONS)?,
+            tags: map(tags, TAGS)?,
+            counts: map(count, COUNT)?,
+        })
     }
 
     /// Tells a new store what its programs were told.
@@ -163,12 +169,16 @@ impl<'a> Buckets<'a> for &'a ConnectionTable {
         self.buckets.words().get(number as usize * BUCKET_WORDS..)?.first_chunk()
     }
 
-    fn words<const COUNT: usize>(
+    fn tags(self, bucket: u32) -> Option<&'a [AtomicU64; TAG_WORDS]> {
+        self.tags.words().get(bucket as usize * TAG_WORDS..)?.first_chunk()
+    }
+
+    fn words<const OF: usize, const COUNT: usize>(
         self,
-        bucket: Bucket<'a, AtomicU64>,
+        all: &'a [AtomicU64; OF],
         offset: u32,
     ) -> Option<&'a [AtomicU64; COUNT]> {
-        bucket.get(offset as usize..)?.first_chunk()
+        all.get(offset as usize..)?.first_chunk()
     }
 
     fn layout(self) -> Layout {

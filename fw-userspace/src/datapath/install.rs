@@ -8,7 +8,7 @@ use aya::maps::{MapData, MapInfo, PerCpuArray};
 use fw_common::store::{Layout, Store as Connections};
 use fw_common::verdict::Counter;
 
-use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded};
+use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::current::Current;
 use super::policy_array::{PolicyArray, map_error, open_map, wait_for_readers};
 use super::programs::{self, MAPS, POLICY, Sizes};
@@ -44,8 +44,9 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
         grown.push(POLICY);
     }
     if sizes.connections != present.connections {
-        grown.retain(|name| *name != CONNECTIONS);
-        grown.extend([CONNECTIONS, COUNT]);
+        grown.retain(|name| ![CONNECTIONS, TAGS].contains(name));
+        // All three are there when the first is filled.
+        grown.extend([CONNECTIONS, TAGS, COUNT]);
     }
     if !grown.is_empty() || current.state.object != programs::object_id() {
         replace(store, &sizes, &grown, current)?;
@@ -117,7 +118,7 @@ fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
         match *name {
             POLICY => PolicyArray::open(&new)?.copy_from(&PolicyArray::open(&old)?),
             CONNECTIONS => move_connections(store)?,
-            COUNT => {}
+            TAGS | COUNT => {}
             _ => copy_counters(&old, &new)?,
         }
     }

@@ -9,10 +9,10 @@ use aya_obj::programs::XdpAttachType;
 use fw_common::REASON_SLOTS_PER_ZONE;
 use fw_common::fragment::Datagram;
 use fw_common::layout::Line;
-use fw_common::store::{BUCKET_WORDS, Layout};
+use fw_common::store::{BUCKET_WORDS, Layout, TAG_WORDS};
 use fw_common::verdict::Counter;
 
-use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded};
+use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
 
@@ -26,10 +26,11 @@ pub(super) const TC_SENT: &str = "tc_sent";
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
 /// more of it.
-pub(super) const MAPS: [(&str, usize); 7] = [
+pub(super) const MAPS: [(&str, usize); 8] = [
     (COUNT, 4 * size_of::<u64>()),
     (POLICY, size_of::<Line>()),
     (CONNECTIONS, BUCKET_WORDS * size_of::<u64>()),
+    (TAGS, TAG_WORDS * size_of::<u64>()),
     ("DATAGRAMS", size_of::<Datagram>()),
     ("ETHERTYPES", size_of::<u64>()),
     ("COUNTERS", size_of::<Counter>()),
@@ -60,11 +61,12 @@ impl Sizes {
     }
 
     /// Maps and their number of entries.
-    pub(super) fn entries(&self) -> [(&'static str, u32); 3] {
+    pub(super) fn entries(&self) -> [(&'static str, u32); 4] {
         [
             ("RULES", self.rule_slots),
             ("COUNTERS", self.zone_slots.saturating_mul(REASON_SLOTS_PER_ZONE)),
             (CONNECTIONS, self.connections.total()),
+            (TAGS, self.connections.total()),
         ]
     }
 }
@@ -123,7 +125,7 @@ pub(super) fn connections_of(object: &Ebpf) -> Result<ConnectionTable> {
         Some(aya::maps::Map::Array(map)) => Ok(map),
         _ => Err(Error::system(format!("this fwctl was built without the map \"{name}\""))),
     };
-    ConnectionTable::of(map(CONNECTIONS)?, map(COUNT)?)
+    ConnectionTable::of(map(CONNECTIONS)?, map(TAGS)?, map(COUNT)?)
 }
 
 /// Pins the programs of a loaded object in an empty directory.
