@@ -2,7 +2,11 @@
 //!
 //! Keys are stable: add, never rename.
 
+mod conntrack;
+
 use serde::Serialize;
+
+pub use conntrack::{ConnectionCount, ConnectionStatus, Flushed, Holder, ProtocolName, RuleName};
 
 /// What `load`, `attach`, `confirm` and `rollback` did.
 #[derive(Debug, Clone, Serialize)]

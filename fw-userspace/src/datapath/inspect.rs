@@ -101,10 +101,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
     for rule in store.read_rules(state.generation)? {
         let total = sum(&counters, rule.slot)?;
         rules.push(RuleStats {
-            kind: match rule.kind {
-                RuleKind::SecurityGroup => "security_group",
-                RuleKind::NetworkAcl => "network_acl",
-            },
+            kind: rule_kind_name(rule.kind),
             id: rule.id,
             direction: direction_name(rule.direction),
             rule: rule.rule,
@@ -116,7 +113,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
     Ok(Stats { generation: state.generation, reasons, rules })
 }
 
-fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
+pub(super) fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
     let store = open_loaded(bpffs)?;
     let current = Current::read(&store)?
         .ok_or_else(|| Error::system("nothing is loaded; load a rules file with `fwctl load FILE`"))?;
@@ -280,10 +277,17 @@ pub(super) fn netns() -> u64 {
     std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
 }
 
-fn direction_name(direction: Direction) -> &'static str {
+pub(super) fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
+    }
+}
+
+pub(super) fn rule_kind_name(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::SecurityGroup => "security_group",
+        RuleKind::NetworkAcl => "network_acl",
     }
 }
 

@@ -17,6 +17,7 @@ mod batch;
 mod blob;
 mod clock;
 mod connections;
+mod conntrack;
 mod current;
 mod devices;
 mod driver;
@@ -43,6 +44,7 @@ use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
 pub use connections::{ConnectionTable, Founded};
+pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
 pub use inspect::{source, stats, status};
 pub use load::{attach, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};

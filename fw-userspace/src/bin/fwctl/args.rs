@@ -1,8 +1,12 @@
 //! What the user can type; no behaviour.
 
+mod conntrack;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -34,6 +38,7 @@ pub(crate) enum Verb {
     Show(Show),
     Status(Status),
     Stats(Stats),
+    Conntrack(Conntrack),
 }
 
 /// Find the mistakes of rules files

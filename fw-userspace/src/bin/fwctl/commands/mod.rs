@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod confirm;
+mod conntrack;
 mod detach;
 mod load;
 mod rollback;
@@ -44,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Show(args) => show::run(args, bpffs, output),
         Verb::Status(args) => status::run(args, bpffs, output),
         Verb::Stats(args) => stats::run(args, bpffs, output),
+        Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
     }
 }
 

@@ -3,6 +3,7 @@
 //! A reader that goes away (`fwctl show | head`) is no error: the rest of the output is dropped and the command's exit
 //! status stays what it was.
 
+pub(crate) mod conntrack;
 pub(crate) mod findings;
 pub(crate) mod load;
 pub(crate) mod policy;
@@ -53,6 +54,25 @@ impl Output {
             .map_err(|error| Error::system(format!("cannot write as JSON: {error}")))?;
         self.line(text);
         Ok(())
+    }
+
+    /// The same in one line.
+    pub(crate) fn json_line(&mut self, value: &impl Serialize) {
+        let writer = &mut self.writer;
+        let write = || serde_json::to_writer(&mut *writer, value).map_err(io::Error::from);
+        Self::note(&mut self.failure, write);
+        self.text("\n");
+    }
+
+    /// Whether nobody reads any more, or nothing can be written.
+    pub(crate) fn is_over(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Text that is made where it is written.
+    pub(crate) fn format(&mut self, text: std::fmt::Arguments<'_>) {
+        let writer = &mut self.writer;
+        Self::note(&mut self.failure, || writer.write_fmt(text));
     }
 
     /// Starts a new picture of something that is drawn again and again.

@@ -1,0 +1,124 @@
+//! What `conntrack` says.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use fw_common::packet::protocol;
+use serde::{Serialize, Serializer};
+
+/// One connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionStatus<'a> {
+    /// Interface, or subnet for a router's leg; `-` if it left the rules.
+    pub interface: &'a str,
+    /// `tcp`, `udp`, `icmp`, `icmpv6` or a number.
+    pub protocol: ProtocolName,
+    /// The interface's end.
+    pub local: IpAddr,
+    /// TCP and UDP.
+    pub local_port: Option<u16>,
+    /// The other end.
+    pub remote: IpAddr,
+    /// TCP and UDP.
+    pub remote_port: Option<u16>,
+    /// ICMP and ICMPv6: the request's type.
+    pub icmp_type: Option<u8>,
+    /// ICMP and ICMPv6.
+    pub icmp_identifier: Option<u16>,
+    /// How far it is.
+    pub state: &'static str,
+    /// `half_open` or `confirmed`.
+    pub class: &'static str,
+    /// `local` or `remote`.
+    pub opened_by: &'static str,
+    /// Seconds since its first packet.
+    pub age_s: u64,
+    /// Seconds since its last packet.
+    pub idle_s: u64,
+    /// Seconds until it is over if no packet comes.
+    pub expires_s: u64,
+    /// Of both directions.
+    pub packets: u64,
+    /// Of both directions.
+    pub bytes: u64,
+    /// Who admitted it; none for an exempt service and for a rule that is no more.
+    pub rule: Option<RuleName<'a>>,
+}
+
+/// A rule by its name.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct RuleName<'a> {
+    /// `security_group` or `network_acl`.
+    pub kind: &'static str,
+    /// The group's or the ACL's name.
+    pub id: &'a str,
+    /// `ingress` or `egress`.
+    pub direction: &'static str,
+    /// The rule's id, or the entry's number.
+    pub rule: &'a str,
+}
+
+impl fmt::Display for RuleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.id, self.direction, self.rule)
+    }
+}
+
+/// `tcp`, `udp`, `icmp`, `icmpv6`, or another protocol's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProtocolName(pub u8);
+
+impl fmt::Display for ProtocolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            protocol::TCP => f.pad("tcp"),
+            protocol::UDP => f.pad("udp"),
+            protocol::ICMP => f.pad("icmp"),
+            protocol::ICMPV6 => f.pad("icmpv6"),
+            number => f.pad(&number.to_string()),
+        }
+    }
+}
+
+impl Serialize for ProtocolName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How many connections there are; expired ones are left out.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionCount {
+    /// Those with proof of return.
+    pub confirmed: u64,
+    /// How many there may be.
+    pub confirmed_limit: u64,
+    /// Those seen in one direction only.
+    pub half_open: u64,
+    /// How many there may be.
+    pub half_open_limit: u64,
+    /// By what was asked for; the largest first.
+    pub groups: Vec<Holder>,
+    /// The remote addresses that hold most; the largest first.
+    pub top_addresses: Vec<Holder>,
+    /// The rules that admitted most; the largest first.
+    pub top_rules: Vec<Holder>,
+}
+
+/// What some connections have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its name.
+    pub name: String,
+    /// Confirmed connections.
+    pub confirmed: u64,
+    /// Half-open ones.
+    pub half_open: u64,
+}
+
+/// What `conntrack flush` did.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Flushed {
+    /// Connections that were removed; expired ones do not count.
+    pub flushed: u64,
+}

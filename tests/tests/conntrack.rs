@@ -1,0 +1,192 @@
+//! `fwctl conntrack`: real connections listed, counted and flushed, and as many as a table holds. Needs root.
+
+use std::io::Read;
+use std::process::Stdio;
+use std::time::Instant;
+
+use fw_common::conntrack::{Class, Connection};
+use fw_common::store::Store;
+use fw_common::{Address, FlowKey};
+use fw_tests::fwctl::Fwctl;
+use fw_tests::netns::{BpffsDir, Process, Rig};
+use fw_tests::traffic::{LiveTcp, ping};
+use fw_userspace::datapath::{self, ConnectionTable};
+use serde_json::{Value, json};
+
+struct Loaded {
+    rig: Rig,
+    bpffs: BpffsDir,
+}
+
+impl Loaded {
+    /// The server filters its own NIC.
+    fn new(conntrack_max: u32) -> Self {
+        let loaded = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
+        let rules = json!({
+            "version": 1,
+            "security_groups": { "sg": { "egress": [], "ingress": [
+                { "id": "web", "protocol": "tcp", "from_port": 80, "to_port": 81, "cidr_blocks": ["0.0.0.0/0"] },
+                { "id": "ping", "protocol": "icmp", "icmp_type": 8, "icmp_code": -1, "cidr_blocks": ["0.0.0.0/0"] }
+            ] } },
+            "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
+            "settings": { "adopt_seconds": 0, "conntrack_max": conntrack_max }
+        });
+        loaded.fwctl().load(&rules).unwrap();
+        loaded
+    }
+
+    fn fwctl(&self) -> Fwctl<'_> {
+        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap()
+    }
+
+    fn live(&self, port: u16) -> LiveTcp {
+        let Rig { client, server, .. } = &self.rig;
+        LiveTcp::open(client, (client.v4, 0), server, (server.v4, port)).unwrap()
+    }
+
+    fn list(&self, filters: &[&str]) -> Vec<Value> {
+        let output = self.fwctl().run([&["conntrack", "list", "--json"][..], filters].concat()).unwrap();
+        assert_eq!(output.code(), 0, "{}", output.said());
+        output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn count(&self, options: &[&str]) -> Value {
+        self.fwctl()
+            .run([&["conntrack", "count", "--json"][..], options].concat())
+            .unwrap()
+            .success()
+            .unwrap()
+    }
+
+    fn flush(&self, filters: &[&str]) -> Value {
+        let flush = [&["conntrack", "flush", "--json"][..], filters].concat();
+        self.fwctl().run(flush).unwrap().success().unwrap()["flushed"].clone()
+    }
+
+    /// So many established connections from as many addresses, of the rule `web`.
+    fn fill(&self, connections: u32) {
+        let known = self.list(&["--state", "established"]);
+        assert_eq!(known.len(), 1, "one to be like");
+        let table = ConnectionTable::open(&datapath::Store::open(self.bpffs.path()).unwrap().unwrap().maps())
+            .unwrap();
+        let (like, connection, _): (FlowKey, Connection, Class) =
+            table.iter().find(|(_, _, class)| *class == Class::Confirmed).unwrap();
+        for number in 0..connections {
+            let remote = Address::from_ipv4((0x0b00_0000 + number).to_be_bytes());
+            let key = FlowKey { remote, ..like };
+            Store(&table).insert(&key, &connection, Class::Confirmed).unwrap();
+        }
+    }
+}
+
+#[test]
+fn real_connections_are_listed_counted_and_flushed() {
+    let loaded = Loaded::new(4096);
+    let (client, server) = (&loaded.rig.client, &loaded.rig.server);
+    let (mut web, mut other) = (loaded.live(80), loaded.live(81));
+    ping(client, server.v4).unwrap();
+    assert!(web.exchange() && other.exchange());
+
+    let listed = loaded.list(&["--port", "80"]);
+    let [connection] = &listed[..] else { panic!("{listed:?}") };
+    let port = web.client_address().unwrap().port();
+    assert_eq!(connection["interface"], "server");
+    assert_eq!(connection["local"], server.v4.to_string());
+    assert_eq!((&connection["local_port"], &connection["remote_port"]), (&json!(80), &json!(port)));
+    assert_eq!((&connection["state"], &connection["class"]), (&json!("established"), &json!("confirmed")));
+    assert_eq!(connection["opened_by"], "remote");
+    assert_eq!(connection["rule"]["rule"], "web");
+    assert!(
+        connection["packets"].as_u64() >= Some(5) && connection["bytes"].as_u64() > Some(300),
+        "{connection}"
+    );
+    assert!(
+        connection["age_s"].as_u64() < Some(60) && connection["expires_s"].as_u64() > Some(300),
+        "{connection}"
+    );
+
+    let pings = loaded.list(&["--protocol", "icmp"]);
+    assert_eq!((pings.len(), &pings[0]["icmp_type"]), (1, &json!(8)), "{pings:?}");
+    assert_eq!(pings[0]["local_port"], Value::Null);
+    assert!(loaded.list(&["--address", "203.0.113.0/24"]).is_empty());
+    assert_eq!(loaded.list(&["--address", &client.v4.to_string(), "--state", "confirmed"]).len(), 3);
+
+    let count = loaded.count(&["--by", "protocol", "--top"]);
+    assert_eq!((&count["confirmed"], &count["confirmed_limit"]), (&json!(3), &json!(4096)), "{count}");
+    assert_eq!(count["groups"][0], json!({ "name": "tcp", "confirmed": 2, "half_open": 0 }));
+    assert_eq!(count["top_addresses"][0]["name"], client.v4.to_string());
+    assert_eq!(count["top_rules"][0]["name"], "sg ingress web");
+
+    let text = loaded.fwctl().run(["conntrack", "list", "--port", "80"]).unwrap().stdout;
+    let ends = format!("{}:80", server.v4);
+    assert!(
+        text.lines().count() == 2 && text.contains(&ends) && text.ends_with("sg ingress web\n"),
+        "{text}"
+    );
+
+    assert_eq!(loaded.flush(&["--port", "80"]), 1);
+    assert!(!web.exchange(), "forgotten, and no new first packet");
+    assert!(other.exchange(), "the others stay");
+    assert_eq!(loaded.flush(&["--all"]), 2);
+    assert_eq!(loaded.count(&[])["confirmed"], 0);
+}
+
+#[test]
+fn mistakes_are_named() {
+    let loaded = Loaded::new(4096);
+    for (arguments, said) in [
+        (&["flush"][..], "or \"--all\""),
+        (&["flush", "--all", "--port", "80"], "one or the other"),
+        (&["list", "--interface", "eni"], "no interface \"eni\" is loaded; these are: \"server\""),
+        (&["count", "--state", "open"], "\"half-open\""),
+        (&["list", "--address", "10.0.0.0/33"], "10.0.1.0/24"),
+        (&["count", "--by", "age"], "\"interface\", \"state\" or \"protocol\""),
+    ] {
+        let output = loaded.fwctl().run([&["conntrack"][..], arguments].concat()).unwrap();
+        assert_eq!(output.code(), 2, "{arguments:?}: {}", output.said());
+        assert!(output.stderr.contains(said), "{arguments:?}: {}", output.said());
+    }
+    let nothing = BpffsDir::new().unwrap();
+    let fwctl = Fwctl::new(&loaded.rig.server.namespace, &nothing).unwrap();
+    let stats = fwctl.run(["stats"]).unwrap();
+    for verb in [&["list"][..], &["count"], &["flush", "--all"]] {
+        let output = fwctl.run([&["conntrack"][..], verb].concat()).unwrap();
+        assert_eq!((output.code(), &output.stderr), (1, &stats.stderr), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let loaded = Loaded::new(20_000);
+    let _live = loaded.live(80);
+    loaded.fill(10_000);
+    assert_eq!(loaded.count(&[])["confirmed"], 10_001);
+    assert_eq!(loaded.list(&[]).len(), 10_001);
+
+    let mut command = loaded.fwctl().command(["conntrack", "list"]);
+    let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped())).unwrap();
+    let child = process.child();
+    child.stdout.take().unwrap().read_exact(&mut [0; 100]).unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success() && said.is_empty(), "{said}");
+    assert_eq!(loaded.flush(&["--address", "11.0.0.0/8"]), 10_000);
+}
+
+#[test]
+#[ignore = "a figure, which means something in a release build only"]
+fn a_million_are_listed_within_two_seconds() {
+    let loaded = Loaded::new(1_100_000);
+    let _live = loaded.live(80);
+    loaded.fill(999_999);
+    for options in [&[][..], &["--json"]] {
+        let start = Instant::now();
+        let output = loaded.fwctl().run([&["conntrack", "list"][..], options].concat()).unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{} lines in {seconds:.2} s, options {options:?}", output.stdout.lines().count());
+        assert!(seconds <= 2.0, "{seconds:.2} s");
+    }
+    let start = Instant::now();
+    loaded.count(&["--top"]);
+    println!("counted in {:.2} s", start.elapsed().as_secs_f64());
+}
