@@ -81,9 +81,10 @@ pub const fn tick(ns: u64) -> u32 {
     (ns >> TICK_SHIFT) as u32
 }
 
-/// Nanoseconds from one tick to another, more or less one tick.
+/// Nanoseconds from one tick to another, more or less one tick; none if the other comes first.
 pub const fn ns_between(earlier: u32, later: u32) -> u64 {
-    (later.wrapping_sub(earlier) as u64) << TICK_SHIFT
+    let ticks = later.wrapping_sub(earlier);
+    if ticks > i32::MAX.cast_unsigned() { 0 } else { (ticks as u64) << TICK_SHIFT }
 }
 
 const TICK_SHIFT: u32 = 24;

@@ -114,8 +114,8 @@ impl Conntrack {
             },
             opened_by: if is_local { "local" } else { "remote" },
             age_s: ns_between(connection.created(), tick(*now_ns)) / NS_PER_S,
-            idle_s: idle_ns / NS_PER_S,
-            expires_s: allowed_ns.saturating_sub(idle_ns) / NS_PER_S,
+            idle_s: whole_seconds(idle_ns),
+            expires_s: whole_seconds(allowed_ns.saturating_sub(idle_ns)),
             packets: connection.packets(),
             bytes: connection.bytes(),
             rule: self.rule(connection.rule()),
@@ -153,3 +153,8 @@ fn ip(address: Address) -> IpAddr {
 }
 
 const NS_PER_S: u64 = 1_000_000_000;
+
+/// What is in the future has not begun.
+fn whole_seconds(ns: i64) -> u64 {
+    ns.max(0).cast_unsigned() / NS_PER_S
+}
