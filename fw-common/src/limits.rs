@@ -26,10 +26,6 @@ pub const MAX_FRAGMENTED_DATAGRAMS: u32 = 8192;
 /// Ethertypes (by interface) that are remembered as dropped.
 pub const MAX_ETHERTYPES: u32 = 1024;
 
-/// Notes of confirmed connections that one new connection looks at, to remove the expired among them. In the steady
-/// state as many expire as are opened, so about a sixteenth of the table holds expired ones.
-pub const RECLAIM_STEPS: u32 = 16;
-
 /// Connections that only flows of `reserved` rules may use: 1 % of the table, at least 64.
 pub const fn reserved_connections(max: u32) -> u32 {
     let share = max / 100;

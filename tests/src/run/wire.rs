@@ -49,7 +49,7 @@ pub struct Wire {
     received: Received,
     ports: BTreeMap<String, Port>,
     loaded: Option<Loaded>,
-    /// The size of the connection table, which stays until everything is unloaded.
+    /// The size of the connection table, where a case does not say another.
     table_size: u64,
     host: Namespace,
     outside: Namespace,
