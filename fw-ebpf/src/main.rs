@@ -4,7 +4,7 @@
 #![no_std]
 #![no_main]
 #![allow(missing_docs, unreachable_pub, reason = "the program macros export undocumented symbols")]
-// Inline assembly for BPF is not stable yet; see `frame::opaque` and `maps::count`.
+// Inline assembly for BPF is not stable yet; see `frame::opaque` and `shared`.
 #![feature(asm_experimental_arch)]
 
 mod apart;

@@ -115,7 +115,7 @@ impl Kernel {
             _ => bail!("{name} is no array"),
         };
         let mut map = |name| Ok::<_, anyhow::Error>(MapData::from_fd(array(&mut object, name)?)?);
-        let connections = ConnectionTable::of(&map("CONNECTIONS")?, &map("TAGS")?, &map("COUNT")?)?;
+        let mut connections = ConnectionTable::of(&map("CONNECTIONS")?, &map("TAGS")?, &map("COUNT")?)?;
         connections.found(&Founded { layout: Layout::of(MAX_CONNECTIONS), secret: 0 });
         Ok(Self { object, policy, connections, cpus, rule_slots: 256, counted: None, age: Age::default() })
     }

@@ -10,6 +10,7 @@ use fw_userspace::document;
 use fw_userspace::model::Policy;
 use serde_json::{Value, json};
 
+use crate::kernel::{IFINDEX, Kernel};
 use crate::packet::{self, flag};
 
 /// The interface in the rules.
@@ -64,15 +65,27 @@ pub fn policy(source: &[u8]) -> Result<Policy> {
 
 /// The rules as tables, for a device with this index, and the zone that its packets are counted in.
 pub fn compiled(ifindex: u32) -> Result<(Compiled, u32)> {
-    let policy = policy(&serde_json::to_vec(&file("auto"))?)?;
-    let mut bindings = compile::pretend_bindings(&policy);
-    for binding in &mut bindings {
-        binding.ifindex = ifindex;
-    }
-    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
+    let compiled = compiled_at(&policy(&serde_json::to_vec(&file("auto"))?)?, ifindex)?;
     let zone =
         compiled.zones.iter().find(|(_, name, _)| name == INTERFACE).context("the interface has no zone")?.0;
     Ok((compiled, zone))
+}
+
+/// The tables of a policy, all of it at the device with this index.
+fn compiled_at(policy: &Policy, ifindex: u32) -> Result<Compiled> {
+    let mut bindings = compile::pretend_bindings(policy);
+    for binding in &mut bindings {
+        binding.ifindex = ifindex;
+    }
+    Ok(compile::compile(policy, &bindings, Numbering::default(), 1)?)
+}
+
+/// The loaded programs with these rules in force, for the one device of test runs.
+pub fn kernel_with(source: &[u8]) -> Result<(Kernel, Compiled)> {
+    let compiled = compiled_at(&policy(source)?, IFINDEX)?;
+    let mut kernel = Kernel::load()?;
+    kernel.publish(&compiled.patch)?;
+    Ok((kernel, compiled))
 }
 
 /// Ranges of ports for networks of both families, none the same.

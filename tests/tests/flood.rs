@@ -6,10 +6,9 @@ use std::net::Ipv4Addr;
 
 use fw_common::conntrack::Class;
 use fw_common::{Hook, Reason};
-use fw_tests::kernel::{IFINDEX, Kernel, Received};
+use fw_tests::kernel::Received;
 use fw_tests::packet;
-use fw_userspace::compile::{self, Numbering};
-use fw_userspace::document;
+use fw_tests::workload::kernel_with;
 
 const RULES: &str = r#"{
   "version": 1,
@@ -63,12 +62,7 @@ fn flood(seed: u32) -> Vec<(&'static str, Vec<u8>)> {
 
 #[test]
 fn a_flood_on_both_cpus_loses_no_live_connection() {
-    let policy = document::read(RULES.as_bytes()).policy.expect("the rules are right");
-    let mut bindings = compile::pretend_bindings(&policy);
-    bindings.iter_mut().for_each(|binding| binding.ifindex = IFINDEX);
-    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1).unwrap();
-    let mut kernel = Kernel::load().unwrap();
-    kernel.publish(&compiled.patch).unwrap();
+    let (mut kernel, compiled) = kernel_with(RULES.as_bytes()).unwrap();
     let zone = compiled.zones[0].0;
 
     for number in 0..LIVE {

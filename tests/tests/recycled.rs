@@ -1,10 +1,9 @@
 //! One client that opens and resets the same connection again and again takes no more room than one connection.
 
 use fw_common::{Hook, Reason};
-use fw_tests::kernel::{IFINDEX, Kernel, Received};
+use fw_tests::kernel::Received;
 use fw_tests::packet;
-use fw_userspace::compile::{self, Numbering};
-use fw_userspace::document;
+use fw_tests::workload::kernel_with;
 
 const RULES: &str = r#"{
   "version": 1,
@@ -16,12 +15,7 @@ const RULES: &str = r#"{
 
 #[test]
 fn a_connection_that_is_opened_again_and_again_takes_one_place() {
-    let policy = document::read(RULES.as_bytes()).policy.expect("the rules are right");
-    let mut bindings = compile::pretend_bindings(&policy);
-    bindings.iter_mut().for_each(|binding| binding.ifindex = IFINDEX);
-    let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1).unwrap();
-    let mut kernel = Kernel::load().unwrap();
-    kernel.publish(&compiled.patch).unwrap();
+    let (mut kernel, compiled) = kernel_with(RULES.as_bytes()).unwrap();
     let zone = compiled.zones[0].0;
 
     let frame = |text: &str| packet::parse(text).unwrap();

@@ -1,7 +1,7 @@
 //! The store of connections: a set-associative table in buckets of one size.
 //!
-//! A connection lies in one of two buckets, which its key and a secret choose. A bucket's first line has a tag for each
-//! of its places; nearly every look-up reads that line and the entry that it leads to, and one for nothing reads two such
+//! A connection lies in one of two buckets, which its key and a secret choose. Each bucket has a line of tags, one for
+//! each of its places; nearly every look-up reads that line and the entry that it leads to, and one for nothing reads two such
 //! lines. A tag says what its place holds: nothing, something that is being written, a half-open flow or a confirmed
 //! connection. All that CPUs may dispute about are tags, and tags change by compare-and-swap only:
 //!
@@ -118,12 +118,22 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// Remembers a flow in place of what its key may stand for already.
     pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.place(key, connection, class, true).map(|place| self.settle(key, place))
+        self.add(key, connection, class, true)
     }
 
     /// The same for a connection that moves in from another store, whatever the limit.
     pub fn move_in(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.place(key, connection, class, false).map(drop)
+        self.add(key, connection, class, false)
+    }
+
+    fn add(
+        self,
+        key: &FlowKey,
+        connection: &Connection,
+        class: Class,
+        is_limited: bool,
+    ) -> Result<(), TableFull> {
+        self.place(key, connection, class, is_limited).map(|place| self.settle(key, place))
     }
 
     /// The second half of [`Self::insert`]: removes the other entry of this key, if another CPU has made one meanwhile.

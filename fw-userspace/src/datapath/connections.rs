@@ -30,6 +30,7 @@ pub struct ConnectionTable {
     buckets: Mapping,
     tags: Mapping,
     counts: Mapping,
+    founded: Founded,
 }
 
 /// What the programs are told of the store: see [`ConnectionTable::found`].
@@ -57,9 +58,7 @@ impl Founded {
     pub fn globals(&self) -> ([u32; 3], u64) {
         ([self.layout.ipv4, self.layout.ipv6, self.layout.connections], self.secret)
     }
-}
 
-impl Founded {
     /// What the store in these pinned maps was told; without mapping its memory, for which the kernel enters every page at
     /// once (milliseconds).
     pub(super) fn of(maps: &Path) -> Result<Self> {
@@ -93,15 +92,18 @@ impl ConnectionTable {
             Mapping::new(map.fd().as_fd(), bytes, libc::PROT_READ | libc::PROT_WRITE)
                 .map_err(|error| map_error(name, &error))
         };
-        Ok(Self {
-            buckets: map(connections, CONNECTIONS)?,
-            tags: map(tags, TAGS)?,
-            counts: map(count, COUNT)?,
-        })
+        let (buckets, counts) = (map(connections, CONNECTIONS)?, map(count, COUNT)?);
+        let total = (buckets.words().len() / BUCKET_WORDS) as u32;
+        let words = std::array::from_fn(|index| {
+            counts.words().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
+        });
+        let founded = Founded::from_words(&words, total);
+        Ok(Self { buckets, tags: map(tags, TAGS)?, counts, founded })
     }
 
     /// Tells a new store what its programs were told.
-    pub fn found(&self, founded: &Founded) {
+    pub fn found(&mut self, founded: &Founded) {
+        self.founded = *founded;
         let [.., max, secret] = self.counts() else { return };
         let Layout { ipv4, connections, .. } = founded.layout;
         max.store(u64::from(connections) | u64::from(ipv4) << 32, Ordering::Relaxed);
@@ -110,11 +112,7 @@ impl ConnectionTable {
 
     /// What it was told.
     pub fn founded(&self) -> Founded {
-        let total = (self.buckets.words().len() / BUCKET_WORDS) as u32;
-        let words: [u64; COUNT_WORDS] = std::array::from_fn(|index| {
-            self.counts().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
-        });
-        Founded::from_words(&words, total)
+        self.founded
     }
 
     /// All connections, expired ones included. Those that come and go meanwhile may be among them or not.

@@ -119,12 +119,7 @@ impl Wish<'_> {
         );
         self.options.tell(Phase::Install);
         let old_hooks = current.map_or(&[][..], |current| &current.hooks);
-        let before = match current {
-            Some(_) => Some(install::sizes(store)?.connections.connections),
-            None => None,
-        };
-        install::ensure(store, &need, current)?;
-        if let Some(before) = before.filter(|before| *before != conntrack_max) {
+        if let Some(before) = install::ensure(store, &need, current)? {
             ready.plan.notes.push(format!(
                 "conntrack_max is {conntrack_max} now and was {before}: connections were moved to another table"
             ));

@@ -18,13 +18,14 @@ use super::{batch, devices, hooks};
 use crate::error::{Error, Result};
 
 /// Makes sure that the pinned maps hold `need` and that the pinned programs are of this build. Programs that run are
-/// replaced in place; all of them, old and new, follow the same live word meanwhile.
-pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> Result<Sizes> {
+/// replaced in place; all of them, old and new, follow the same live word meanwhile. Tells how many connections there
+/// could be before, if that has changed.
+pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> Result<Option<u32>> {
     let Some(current) = current else {
         store.clear()?;
         let mut object = programs::load_object(need, &pins(store, &[]))?;
         programs::pin_programs(&mut object, &store.programs())?;
-        return Ok(*need);
+        return Ok(None);
     };
     let present = sizes(store)?;
     let sizes = Sizes {
@@ -51,7 +52,8 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
     if !grown.is_empty() || current.state.object != programs::object_id() {
         replace(store, &sizes, &grown, current)?;
     }
-    Ok(sizes)
+    let before = present.connections.connections;
+    Ok((before != sizes.connections.connections).then_some(before))
 }
 
 /// As many buckets as the wanted connections need, or the live ones if those are more: none of them is given up for a
@@ -84,20 +86,24 @@ fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Curre
             && (current.state.hooks.contains(hook) || hooks::verify(store, hook, &devices).problem.is_none())
     };
     let mut turned: Vec<&Hook> = Vec::new();
-    for hook in current.hooks.iter().filter(is_there) {
-        if let Err(error) = hooks::replace(store, hook, &next) {
-            for hook in turned {
-                let _ = hooks::replace(store, hook, &store.programs());
-            }
-            let _ = fs::remove_dir_all(&next);
-            return Err(error);
+    let mut turn = || {
+        for hook in current.hooks.iter().filter(is_there) {
+            hooks::replace(store, hook, &next)?;
+            turned.push(hook);
         }
-        turned.push(hook);
-    }
-    if grown.contains(&CONNECTIONS) {
-        // What the former programs have changed since the first time. The last of them is done after this.
-        wait_for_readers();
-        move_connections(store)?;
+        if grown.contains(&CONNECTIONS) {
+            // What the former programs have changed since the first time. The last of them is done after this.
+            wait_for_readers();
+            move_connections(store)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = turn() {
+        for hook in turned {
+            let _ = hooks::replace(store, hook, &store.programs());
+        }
+        let _ = fs::remove_dir_all(&next);
+        return Err(error);
     }
     let maps = grown.iter().map(|name| (*name, store.maps()));
     let programs = programs::PROGRAMS.iter().map(|name| (*name, store.programs()));

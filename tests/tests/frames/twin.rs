@@ -8,8 +8,7 @@ use fw_common::memory::{MemoryTables, SliceFrame};
 use fw_common::verdict::{Layer, counter_index};
 use fw_common::{Decision, Direction, Hook, Reason, Scratch, Sighting, Verdict, judge};
 use fw_tests::kernel::{IFINDEX, Kernel, Received};
-use fw_userspace::compile::{self, Numbering};
-use fw_userspace::document;
+use fw_tests::workload::kernel_with;
 use serde_json::Value;
 
 use super::kinds::{self, SENT};
@@ -63,14 +62,7 @@ pub(crate) struct Twin {
 
 impl Twin {
     pub(crate) fn new(received: Received, rules: &Value) -> Self {
-        let reading = document::read(rules.to_string().as_bytes());
-        let findings = document::render("rules", &reading.findings);
-        let policy = reading.policy.unwrap_or_else(|| panic!("the rules are refused: {findings}"));
-        let mut bindings = compile::pretend_bindings(&policy);
-        bindings.iter_mut().for_each(|binding| binding.ifindex = IFINDEX);
-        let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1).unwrap();
-        let mut kernel = Kernel::load().unwrap();
-        kernel.publish(&compiled.patch).unwrap();
+        let (kernel, compiled) = kernel_with(rules.to_string().as_bytes()).unwrap();
         let zone = compiled.zones[0].0;
         Self { kernel, received, host: MemoryTables::new(1024), lines: compiled.patch.image(), zone }
     }

@@ -11,7 +11,7 @@ use fw_common::store::Store as ConnectionStore;
 use fw_common::{Address, Direction, FlowKey};
 use rustc_hash::FxHashMap;
 
-use super::clock::monotonic_ns;
+use super::clock::{NS_PER_S, monotonic_ns};
 use super::connections::ConnectionTable;
 use super::inspect::{direction_name, loaded, rule_kind_name};
 use super::lock::Lock;
@@ -151,8 +151,6 @@ pub fn flush(bpffs: &Path, filter: &Filter) -> Result<u64> {
 fn ip(address: Address) -> IpAddr {
     Ipv6Addr::from(address.to_bytes()).to_canonical()
 }
-
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// What is in the future has not begun.
 fn whole_seconds(ns: i64) -> u64 {
