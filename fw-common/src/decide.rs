@@ -9,6 +9,7 @@ use crate::exempt::{self, Port};
 use crate::frame::{Frame, Link};
 use crate::layers::{Case, Effect, Judgement, Word};
 use crate::layout::{DEVICES_PER_BUCKET, Interface, InterfaceLine, PolicyLine, RootLine};
+use crate::openings::Openings;
 use crate::related::Subject;
 use crate::verdict::{Decision, Reason};
 use crate::wire::{self, LinkHeader, Parsed};
@@ -34,7 +35,8 @@ pub struct Sighting {
     pub vlan_tags: u8,
 }
 
-/// Room for one packet's judgement, lent by the caller: in BPF a per-CPU map element. Means nothing between packets.
+/// Room for one packet's judgement, lent by the caller: in BPF a per-CPU map element. Of it only
+/// `openings` means something between packets.
 ///
 /// Two reasons to keep intermediate results here and not in variables: 512 bytes of stack hold either them or the
 /// work on them; and the verifier forgets a value that goes through map memory, so that the steps behind it are
@@ -58,6 +60,9 @@ pub struct Scratch {
     pub(crate) group: Word,
     pub(crate) opening: Connection,
     pub(crate) outcome: Judgement,
+    pub(crate) openings: Openings,
+    /// 1 if `opening` is to be remembered.
+    pub(crate) begins: Done,
     pub(crate) done: Done,
 }
 
@@ -79,6 +84,8 @@ impl Scratch {
         group: Word::of(Reason::NotConfigured),
         opening: Connection::EMPTY,
         outcome: Judgement::of(Reason::NotConfigured),
+        openings: Openings::NONE,
+        begins: 0,
         done: 0,
     };
 

@@ -50,6 +50,7 @@ pub mod layout;
 pub mod limits;
 #[cfg(feature = "std")]
 pub mod memory;
+pub mod openings;
 pub mod packet;
 #[cfg(feature = "user")]
 #[allow(unsafe_code, reason = "plain-data promises for the types that cross into the kernel")]

@@ -135,6 +135,7 @@ reasons! {
     49 MidStream Drop Conntrack "mid_stream" "a TCP segment without SYN and without a connection";
     50 AllowanceExceeded Drop Conntrack "conntrack_allowance_exceeded" "the connection table is full";
     51 TablesDamaged Drop Parse "tables_damaged" "the rules in the kernel point outside their table";
+    52 OpeningsExceeded Drop Conntrack "half_open_allowance_exceeded" "one CPU began more than a million flows a second";
 }
 
 /// Numbers of reasons are below this: the counters of one interface and direction.

@@ -3,10 +3,11 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 use fw_common::conntrack::Class;
 use fw_common::{Hook, Reason};
-use fw_tests::kernel::Received;
+use fw_tests::kernel::{Kernel, Received};
 use fw_tests::packet;
 use fw_tests::workload::kernel_with;
 
@@ -60,17 +61,32 @@ fn flood(seed: u32) -> Vec<(&'static str, Vec<u8>)> {
     frames.map(|frame| ("xdp_received", frame)).collect()
 }
 
-#[test]
-fn a_flood_on_both_cpus_loses_no_live_connection() {
-    let (mut kernel, compiled) = kernel_with(RULES.as_bytes()).unwrap();
-    let zone = compiled.zones[0].0;
-
-    for number in 0..LIVE {
+/// Opens connections, one after the other.
+fn open(kernel: &mut Kernel, numbers: Range<u32>) {
+    for number in numbers {
         let (client, server) = client(number);
         for (name, frame) in handshake(&client, server) {
             kernel.time(name, &frame, 1).unwrap();
         }
     }
+}
+
+/// All of them are still there, by the next segment of each.
+fn all_live(kernel: &mut Kernel, numbers: Range<u32>, zone: u32) {
+    for number in numbers {
+        let (client, server) = client(number);
+        let data = frame(&format!("tcp {client} > {server} ack seq=101 ack=501"));
+        let seen = kernel.judge(&data, Hook::Received, Received::Xdp, zone).unwrap();
+        assert_eq!(seen.reason, Reason::Established, "{client}");
+    }
+}
+
+#[test]
+fn a_flood_on_both_cpus_loses_no_live_connection() {
+    let (mut kernel, compiled) = kernel_with(RULES.as_bytes()).unwrap();
+    let zone = compiled.zones[0].0;
+
+    open(&mut kernel, 0..LIVE);
     assert_eq!(kernel.counted_connections(), u64::from(LIVE));
 
     // Both CPUs also open the same new connections, step by step.
@@ -93,10 +109,33 @@ fn a_flood_on_both_cpus_loses_no_live_connection() {
     assert!(confirmed >= u64::from(LIVE), "{confirmed} of {LIVE} are left");
     // What both CPUs opened at once is mostly there; under the flood some handshakes may have been recycled.
     assert!(confirmed >= u64::from(LIVE) + 150, "{confirmed}: the flood kept good connections out");
-    for number in 0..LIVE {
-        let (client, server) = client(number);
-        let data = frame(&format!("tcp {client} > {server} ack seq=101 ack=501"));
-        let seen = kernel.judge(&data, Hook::Received, Received::Xdp, zone).unwrap();
-        assert_eq!(seen.reason, Reason::Established, "{client}");
-    }
+    all_live(&mut kernel, 0..LIVE, zone);
+}
+
+#[test]
+fn segments_of_nobodys_connections_that_are_picked_up_fill_no_table() {
+    let rules = RULES.replace(r#""version": 1,"#, r#""version": 1, "settings": { "mid_stream": "pickup" },"#);
+    let (mut kernel, compiled) = kernel_with(rules.as_bytes()).unwrap();
+    let zone = compiled.zones[0].0;
+    open(&mut kernel, 0..LIVE);
+
+    let flood = |seed: u32| -> Vec<(&str, Vec<u8>)> {
+        let segment = |number: u32| {
+            let source = Ipv4Addr::from(0x0a80_0000 | (number.wrapping_mul(0x9e37_79b1) ^ seed) >> 9);
+            ("xdp_received", frame(&format!("tcp {source}:4000 > 10.99.0.2:443 ack seq={number} ack=9")))
+        };
+        (0..FLOOD / 4).map(segment).collect()
+    };
+    kernel.race([&flood(1), &flood(0x5555_5555)]).unwrap();
+    assert_eq!(kernel.counted_connections(), u64::from(LIVE), "nobody has answered them");
+    all_live(&mut kernel, 0..LIVE, zone);
+
+    // One that the other end speaks on as well is one.
+    let ours = frame("tcp 10.1.200.1:4000 > 10.99.0.2:443 ack seq=100 ack=500");
+    let seen = kernel.judge(&ours, Hook::Received, Received::Xdp, zone).unwrap();
+    assert_eq!(seen.reason, Reason::GroupRule);
+    let answer = frame("tcp 10.99.0.2:443 > 10.1.200.1:4000 ack seq=500 ack=100");
+    let seen = kernel.judge(&answer, Hook::Sent, Received::Xdp, zone).unwrap();
+    assert_eq!(seen.reason, Reason::Established);
+    assert_eq!(kernel.counted_connections(), u64::from(LIVE) + 1);
 }

@@ -7,8 +7,8 @@ mod state;
 mod status;
 mod tcp;
 
-use state::is_half_open;
 pub use state::{State, timeout};
+use state::{is_half_open, is_handshake};
 pub use status::Status;
 
 use crate::flow::Direction;
@@ -156,12 +156,13 @@ impl Connection {
         self.0.set_word(STATUS, status.0);
     }
 
-    /// A connection that is older than its entry: established, whoever opened it.
+    /// A connection that is older than its entry, whoever opened it. Anybody may say so who sends a segment: it is proven
+    /// when the other side is heard.
     #[inline(always)]
     pub fn adopt(&mut self, packet: &Packet, opened_by: Direction, timers: InterfaceLine<'_>) {
         let mut status = self.status();
         status.set_opened_by(opened_by);
-        status.set_state(State::Established, packet, timers);
+        status.set_state(State::Adopted, packet, timers);
         self.0.set_word(STATUS, status.0);
     }
 }
@@ -231,7 +232,7 @@ impl<R: Record> Connection<R> {
             if is_syn && matches!(state, State::Closed | State::Reset) {
                 return Step::Reopens;
             }
-            if is_syn && !is_half_open(state) && direction.code() != status.opened_by() {
+            if is_syn && !is_handshake(state) && direction.code() != status.opened_by() {
                 return Step::CounterSyn;
             }
             next = self.next_tcp(status, packet, direction);

@@ -24,11 +24,13 @@ pub enum State {
     RepliedAgain = 8,
     /// UDP: more than one request with its reply.
     Stream = 9,
+    /// TCP: older than its entry, and seen in one direction.
+    Adopted = 10,
 }
 
 impl State {
     /// All of them, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SynSent,
         Self::SynReceived,
         Self::Established,
@@ -39,6 +41,7 @@ impl State {
         Self::Replied,
         Self::RepliedAgain,
         Self::Stream,
+        Self::Adopted,
     ];
 
     /// The state with this number; a damaged one counts as reset, which ends soonest.
@@ -54,6 +57,7 @@ impl State {
             7 => Self::Replied,
             8 => Self::RepliedAgain,
             9 => Self::Stream,
+            10 => Self::Adopted,
             _ => Self::Reset,
         }
     }
@@ -70,6 +74,7 @@ impl State {
             Self::Unreplied => "unreplied",
             Self::Replied | Self::RepliedAgain => "replied",
             Self::Stream => "stream",
+            Self::Adopted => "adopted",
         }
     }
 }
@@ -92,7 +97,13 @@ pub mod timeout {
     pub const OTHER: u32 = 600;
 }
 
+/// Seen in one direction, as far as it is proven.
 #[inline(always)]
 pub(super) fn is_half_open(state: State) -> bool {
-    matches!(state, State::SynSent | State::SynReceived | State::Unreplied)
+    is_handshake(state) || matches!(state, State::Unreplied | State::Adopted)
+}
+
+#[inline(always)]
+pub(super) fn is_handshake(state: State) -> bool {
+    matches!(state, State::SynSent | State::SynReceived)
 }

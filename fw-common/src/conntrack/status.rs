@@ -81,7 +81,7 @@ impl Status {
         let timeout_s = match state {
             State::SynSent => timeout::SYN,
             State::SynReceived => timeout::SYN_ACK,
-            State::Established => timers.tcp_established(),
+            State::Established | State::Adopted => timers.tcp_established(),
             State::HalfClosed => timeout::FIN,
             State::Closed => timeout::CLOSED,
             State::Reset => timeout::RESET,

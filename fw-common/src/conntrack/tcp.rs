@@ -1,6 +1,6 @@
 //! TCP: which segments move a connection on, and which may have been injected by somebody who does not see it.
 
-use super::{Connection, Record, State, Status, is_half_open};
+use super::{Connection, Record, State, Status, is_handshake};
 use crate::flow::Direction;
 use crate::packet::{Packet, tcp_flags};
 
@@ -27,13 +27,13 @@ impl<R: Record> Connection<R> {
                 _ => None,
             };
         }
-        if flags & tcp_flags::FIN != 0 && !is_half_open(state) {
+        if flags & tcp_flags::FIN != 0 && !is_handshake(state) {
             if !self.fits(status, packet, direction) {
                 return None;
             }
             let other_has_closed = status.flags() & (Connection::FIN << direction.reverse().code()) != 0;
             return Some(match state {
-                State::Established => State::HalfClosed,
+                State::Established | State::Adopted => State::HalfClosed,
                 State::HalfClosed if other_has_closed => State::Closed,
                 state => state,
             });
@@ -42,6 +42,11 @@ impl<R: Record> Connection<R> {
             (State::SynReceived, true) if flags & tcp_flags::ACK != 0 => Some(State::Established),
             // Data before the handshake is done, or a challenge ACK: neither prolongs the half-open entry.
             (State::SynSent | State::SynReceived, _) => None,
+            (State::Adopted, _) => {
+                let is_return = status.flags() & (Connection::SEEN << direction.code()) == 0;
+                let is_proof = is_return && flags & tcp_flags::ACK != 0;
+                Some(if is_proof { State::Established } else { State::Adopted })
+            }
             // What is over is not kept alive by late segments.
             (State::Closed | State::Reset, _) => None,
             (state, _) => Some(state),

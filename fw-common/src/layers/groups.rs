@@ -1,6 +1,6 @@
 //! The stateful layer: connections first, then the pooled rules of all groups.
 
-use super::{Case, Effect, is_opening};
+use super::{Case, Effect, Word, is_opening};
 use crate::Tables;
 use crate::classify::service;
 use crate::conntrack::{Class, Connection, Step};
@@ -8,6 +8,7 @@ use crate::decide::{Done, Scratch};
 use crate::layout::{InterfaceLine, PolicyLine, RowTable, Rule};
 use crate::packet::{protocol, tcp_flags};
 use crate::related::SubjectKind;
+use crate::tables::TableFull;
 use crate::verdict::Reason;
 
 impl<'a, T: Tables<'a>> Case<'a, '_, T> {
@@ -53,11 +54,13 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         self.work.subject.key.zone = self.interface.zone();
     }
 
-    /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray.
+    /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray. 1 if it begins a
+    /// flow: see [`Self::begin`].
     #[inline(always)]
     pub(super) fn without_entry(&mut self) -> Done {
+        self.work.begins = 0;
         self.work.group.reason = self.ask_rules().unwrap_or(Reason::TablesDamaged);
-        self.work.group.rule
+        self.work.begins
     }
 
     #[inline(always)]
@@ -103,12 +106,27 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     pub(super) fn open(&mut self, rule: Rule, flags: u8) -> Reason {
         if self.work.effect == Effect::Commit {
             self.note_opening(rule, flags);
-            let Scratch { subject, opening, .. } = &*self.work;
-            if self.tables.insert(&subject.key, opening, Class::HalfOpen).is_err() {
-                return Reason::AllowanceExceeded;
-            }
         }
         self.by_rule(rule)
+    }
+
+    /// Remembers the flow of `work.opening`, of which one direction was seen; or leaves in `work.group` why not.
+    #[inline(always)]
+    pub(super) fn begin(&mut self) -> Done {
+        let now_ns = self.tables.now_ns();
+        // The administrator gets through whatever comes beside him.
+        let is_reserved = self.work.opening.status().flags() & Connection::RESERVED != 0;
+        let refusal = if !is_reserved && !self.work.openings.begin(now_ns) {
+            Reason::OpeningsExceeded
+        } else {
+            let Scratch { subject, opening, .. } = &*self.work;
+            match self.tables.insert(&subject.key, opening, Class::HalfOpen) {
+                Ok(()) => return 0,
+                Err(TableFull) => Reason::AllowanceExceeded,
+            }
+        };
+        self.work.group = Word::of(refusal);
+        1
     }
 
     /// The groups' verdict by a rule, which is noted.
@@ -128,10 +146,6 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         if self.work.effect == Effect::Commit && self.work.room.packet.tcp_flags & tcp_flags::RST == 0 {
             self.note_opening(rule, 0);
             self.work.opening.adopt(&self.work.room.packet, opened_by, self.interface);
-            let Scratch { subject, opening, .. } = &*self.work;
-            if self.tables.insert(&subject.key, opening, Class::Confirmed).is_err() {
-                return Reason::AllowanceExceeded;
-            }
         }
         self.work.group.rule = rule.slot();
         reason
@@ -144,6 +158,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let flags = if rule.is_reserved() { flags | Connection::RESERVED } else { flags };
         self.work.opening.restart(now_ns, rule.slot(), flags);
         self.work.opening.open(&self.work.room.packet, u64::from(self.work.bytes), direction, self.interface);
+        self.work.begins = 1;
     }
 
     /// Applies the packet to its connection. `None` where there is none, or none that still counts.

@@ -130,6 +130,9 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             self.work.done = apart!(self, exempt_service);
             if self.work.done != 0 {
                 self.work.done = apart!(self, open_service);
+                if self.work.done != 0 {
+                    self.work.done = apart!(self, begin);
+                }
             }
             if matches!(self.work.group.reason, Reason::ExemptService) {
                 return Judgement::of(Reason::ExemptService);
@@ -150,6 +153,9 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         self.work.done = apart!(self, by_connection);
         if self.work.done == 0 {
             self.work.done = apart!(self, without_entry);
+            if self.work.done != 0 {
+                self.work.done = apart!(self, begin);
+            }
         }
         let Scratch { acl, group, .. } = &*self.work;
         if group.passes() && !acl.passes() {

@@ -21,14 +21,15 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         0
     }
 
-    /// The first packet to a service.
+    /// The first packet to a service. 1 if it begins a flow.
     #[inline(always)]
     pub(super) fn open_service(&mut self) -> Done {
+        self.work.begins = 0;
         let Some(rule) = self.rule(self.policy.services(), false) else { return 0 };
         if matches!(self.open(rule, Connection::SERVICE), Reason::GroupRule) {
             self.work.group.reason = Reason::ExemptService;
         }
-        self.work.group.rule
+        self.work.begins
     }
 
     #[inline(always)]

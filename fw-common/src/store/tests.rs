@@ -1,5 +1,7 @@
 //! Keys, tags and the choice of buckets.
 
+extern crate std;
+
 use super::key::{Spot, key_of_words, words_of_key};
 use super::tags::{lowest, only, usable};
 use super::*;

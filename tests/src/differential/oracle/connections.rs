@@ -48,6 +48,8 @@ pub enum State {
     Closed,
     /// TCP: RST.
     Reset,
+    /// TCP: older than its entry; one direction was seen.
+    Adopted,
     /// Others: no answer yet.
     Unreplied,
     /// Others.
@@ -169,8 +171,7 @@ impl Connection {
     /// An older connection, of which this is one packet.
     pub(super) fn adopt(mut self, opened_by: Direction, timers: Timeouts) -> Self {
         self.opened_by = opened_by;
-        self.state = State::Established;
-        self.confirmed = true;
+        self.state = State::Adopted;
         self.idle_limit = timers.tcp_established;
         self
     }
@@ -186,7 +187,7 @@ impl Connection {
     }
 
     fn is_half_open(&self) -> bool {
-        matches!(self.state, State::SynSent | State::SynReceived | State::Unreplied)
+        matches!(self.state, State::SynSent | State::SynReceived | State::Unreplied | State::Adopted)
     }
 
     /// What a packet means to it. `take`: it passes, so it counts.
@@ -203,7 +204,8 @@ impl Connection {
             if matches!(self.state, State::Closed | State::Reset) {
                 return Belongs::Reopens;
             }
-            if !self.is_half_open() && direction != self.opened_by {
+            let opens = matches!(self.state, State::SynSent | State::SynReceived);
+            if !opens && direction != self.opened_by {
                 return Belongs::CounterSyn;
             }
         }
@@ -261,19 +263,22 @@ impl Connection {
                 _ => None,
             };
         }
+        let heard = self.stream(direction).sent.is_some();
         match self.state {
             State::SynReceived if opener && has(flag::ACK) => Some(State::Established),
             State::SynSent | State::SynReceived => None,
             state if has(flag::FIN) => {
                 let other_has = self.stream(direction.reverse()).fin;
                 let next = match state {
-                    State::Established => State::HalfClosed,
+                    State::Established | State::Adopted => State::HalfClosed,
                     State::HalfClosed if other_has => State::Closed,
                     state => state,
                 };
                 self.fits(tcp, direction).then_some(next)
             }
             State::Closed | State::Reset => None,
+            // Whoever spoke first may be anybody; the other one's answer proves it.
+            State::Adopted if !heard && has(flag::ACK) => Some(State::Established),
             state => Some(state),
         }
     }
@@ -342,7 +347,7 @@ fn idle_limit(state: State, seen: &Seen<'_>, timers: Timeouts) -> u32 {
     match state {
         State::SynSent => 30,
         State::SynReceived => 60,
-        State::Established => timers.tcp_established,
+        State::Established | State::Adopted => timers.tcp_established,
         State::HalfClosed => 120,
         State::Closed | State::Reset => 10,
         State::Stream => timers.udp_stream,

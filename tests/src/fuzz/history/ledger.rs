@@ -36,8 +36,6 @@ fn tracked(host: &Simulation) -> Tracked {
 #[derive(Clone, Copy, Default)]
 struct Passed {
     directions: u8,
-    /// Taken over: there was no opening to see.
-    adopted: bool,
 }
 
 /// What was decided about a first fragment.
@@ -118,7 +116,7 @@ impl Ledger {
         self.tracked = after;
     }
 
-    /// A confirmed connection was seen in both directions, unless it was taken over.
+    /// A confirmed connection was seen in both directions.
     fn both_directions_confirm(
         &mut self,
         before: &Tracked,
@@ -138,10 +136,8 @@ impl Ledger {
         if old.map(|(old, _)| old) != Some(connection) {
             passed.directions |= 1 << decision.direction.code();
         }
-        let picks_up = self.rules == rules::PICKUP && decision.reason == Reason::GroupRule;
-        passed.adopted |= decision.reason == Reason::Adopted || picks_up;
         assert!(
-            *class == Class::HalfOpen || passed.adopted || passed.directions == 3,
+            *class == Class::HalfOpen || passed.directions == 3,
             "confirmed, but nothing came back: {connection:?}"
         );
     }

@@ -13,8 +13,6 @@ pub(super) const MOST_CONNECTIONS: usize = 67;
 pub(super) const MOST_ORDINARY: usize = 3;
 /// By its number: nothing is allowed.
 pub(super) const CLOSED: usize = 3;
-/// By its number: mid-stream segments are picked up.
-pub(super) const PICKUP: usize = 5;
 const COUNT: usize = 7;
 
 thread_local! {
