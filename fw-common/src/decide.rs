@@ -4,13 +4,15 @@
 //! [`crate::layers`].
 
 use crate::classify::Class;
-use crate::conntrack::Connection;
+use crate::conntrack::{Connection, State};
 use crate::exempt::{self, Port};
 use crate::frame::{Frame, Link};
 use crate::layers::{Case, Effect, Judgement, Word};
 use crate::layout::{DEVICES_PER_BUCKET, Interface, InterfaceLine, PolicyLine, RootLine};
 use crate::openings::Openings;
+use crate::rehearsed::Rehearsed;
 use crate::related::Subject;
+use crate::tables::Rehearsal;
 use crate::verdict::{Decision, Reason};
 use crate::wire::{self, LinkHeader, Parsed};
 use crate::{Address, Direction, Tables};
@@ -63,6 +65,8 @@ pub struct Scratch {
     pub(crate) openings: Openings,
     /// 1 if `opening` is to be remembered.
     pub(crate) begins: Done,
+    /// In rehearsals: how far the packet's connection is, if it has one.
+    pub(crate) state: Option<State>,
     pub(crate) done: Done,
 }
 
@@ -86,6 +90,7 @@ impl Scratch {
         outcome: Judgement::of(Reason::NotConfigured),
         openings: Openings::NONE,
         begins: 0,
+        state: None,
         done: 0,
     };
 
@@ -150,6 +155,19 @@ pub fn judge<'a, F: Frame, T: Tables<'a>>(
         acl_rule: outcome.acl_rule,
         group_rule: outcome.group_rule,
     }
+}
+
+/// Judges a frame as [`judge`] would, and changes nothing.
+#[inline(always)]
+pub fn rehearse<'a, F: Frame, T: Tables<'a>>(
+    frame: &F,
+    tables: T,
+    seen: Sighting,
+    scratch: &mut Scratch,
+) -> Rehearsed {
+    (scratch.begins, scratch.state) = (0, None);
+    let decision = judge(frame, Rehearsal(tables), seen, scratch);
+    Rehearsed { decision, begins: scratch.begins != 0, state: scratch.state }
 }
 
 #[inline(always)]

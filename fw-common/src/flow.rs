@@ -23,6 +23,14 @@ impl Direction {
         }
     }
 
+    /// `ingress` or `egress`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
+
     /// As stored in [`crate::conntrack::Connection`].
     #[inline(always)]
     pub const fn code(self) -> u8 {

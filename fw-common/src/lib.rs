@@ -55,6 +55,7 @@ pub mod packet;
 #[cfg(feature = "user")]
 #[allow(unsafe_code, reason = "plain-data promises for the types that cross into the kernel")]
 mod pod;
+pub mod rehearsed;
 pub mod related;
 pub mod store;
 pub mod tables;
@@ -62,7 +63,7 @@ pub mod verdict;
 pub mod wire;
 
 pub use address::{Address, Family};
-pub use decide::{Hook, Scratch, Sighting, judge};
+pub use decide::{Hook, Scratch, Sighting, judge, rehearse};
 pub use flow::{Direction, FlowKey};
 pub use frame::Frame;
 pub use tables::Tables;

@@ -179,6 +179,10 @@ impl<'a> Tables<'a> for &'a MemoryTables {
         self.insert_confirmed(*key, connection)
     }
 
+    fn has_room(self, _key: &FlowKey, flags: u8, _class: Class) -> bool {
+        self.make_room(flags).is_ok()
+    }
+
     fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
         self.datagrams.borrow().get(key).copied()
     }

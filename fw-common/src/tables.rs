@@ -47,6 +47,15 @@ pub trait Tables<'a>: Copy {
     /// Makes the half-open entry of `key` a confirmed one. `Ok` also if it has gone meanwhile.
     fn confirm(self, key: &FlowKey) -> Result<(), TableFull>;
 
+    /// Whether [`Self::insert`] of a flow with these flags would find room. Removes nothing but what has expired.
+    fn has_room(self, key: &FlowKey, flags: u8, class: Class) -> bool;
+
+    /// Off for a rehearsal: what was decided would be so, but nothing is written.
+    #[inline(always)]
+    fn records(self) -> bool {
+        true
+    }
+
     /// What was remembered of a fragmented datagram.
     fn datagram(self, key: &FragmentKey) -> Option<Datagram>;
 
@@ -55,4 +64,78 @@ pub trait Tables<'a>: Copy {
 
     /// Remembers that a frame of this ethertype was dropped at this interface.
     fn note_ethertype(self, zone: u32, ethertype: u16);
+}
+
+/// Tables that a rehearsal reads: the same decision, and nothing is remembered of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rehearsal<T>(pub T);
+
+impl<'a, T: Tables<'a>> Tables<'a> for Rehearsal<T> {
+    type Record = T::Record;
+
+    #[inline(always)]
+    fn live(self) -> u32 {
+        self.0.live()
+    }
+
+    #[inline(always)]
+    fn line(self, number: u32) -> Option<&'a Line> {
+        self.0.line(number)
+    }
+
+    #[inline(always)]
+    fn opaque(self, value: u64) -> u64 {
+        self.0.opaque(value)
+    }
+
+    #[inline(always)]
+    fn reread<M>(self, memory: &mut M) {
+        self.0.reread(memory);
+    }
+
+    #[inline(always)]
+    fn now_ns(self) -> u64 {
+        self.0.now_ns()
+    }
+
+    #[inline(always)]
+    fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>> {
+        self.0.connection(key)
+    }
+
+    #[inline(always)]
+    fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+        if self.has_room(key, connection.status().flags(), class) { Ok(()) } else { Err(TableFull) }
+    }
+
+    #[inline(always)]
+    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
+        let Some(connection) = self.connection(key) else { return Ok(()) };
+        if self.has_room(key, connection.status().flags(), Class::Confirmed) {
+            Ok(())
+        } else {
+            Err(TableFull)
+        }
+    }
+
+    #[inline(always)]
+    fn has_room(self, key: &FlowKey, flags: u8, class: Class) -> bool {
+        self.0.has_room(key, flags, class)
+    }
+
+    #[inline(always)]
+    fn records(self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
+        self.0.datagram(key)
+    }
+
+    #[inline(always)]
+    fn remember_datagram(self, _key: &FragmentKey, _datagram: &Datagram) {}
+
+    #[inline(always)]
+    fn note_ethertype(self, _zone: u32, _ethertype: u16) {}
 }

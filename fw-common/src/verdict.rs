@@ -146,7 +146,7 @@ pub const REASON_SLOTS_PER_ZONE: u32 = REASON_SLOTS * 4;
 
 /// What was decided about one packet, and all that counters and events need to know of it.
 #[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// Verdict, layer and reason in one.
     pub reason: Reason,

@@ -7,7 +7,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use fw_common::Frame;
+use fw_common::{Frame, rehearsed};
 
 /// The verifier follows packet pointers up to this offset (`MAX_PACKET_OFF` 0xffff, include/linux/bpf_verifier.h,
 /// 6.18); headers further in are read by helper.
@@ -82,6 +82,13 @@ impl<'a> SkbFrame<'a> {
     pub(crate) fn ifindex(&self) -> u32 {
         // SAFETY: the context is the one this program was called with; the verifier rewrites the access.
         unsafe { (*self.ctx.skb.skb).ifindex }
+    }
+
+    /// Leaves words in the control buffer.
+    #[inline(always)]
+    pub(crate) fn leave(&self, words: [u32; rehearsed::WORDS]) {
+        // SAFETY: as above.
+        unsafe { (*self.ctx.skb.skb).cb = words };
     }
 
     /// VLAN tags that were taken out of the frame.

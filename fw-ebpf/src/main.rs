@@ -10,6 +10,7 @@
 mod apart;
 mod frame;
 mod maps;
+mod rehearse;
 mod report;
 mod shared;
 

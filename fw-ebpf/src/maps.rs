@@ -162,6 +162,11 @@ impl<'a> Tables<'a> for Maps {
     }
 
     #[inline(always)]
+    fn has_room(self, key: &FlowKey, flags: u8, class: Class) -> bool {
+        Store(Connections).takes(key, flags, class)
+    }
+
+    #[inline(always)]
     fn datagram(self, key: &FragmentKey) -> Option<Datagram> {
         // SAFETY: copied at once; a recycled element is caught by its generation and age, at worst it lends the
         // verdict of a datagram judged in the same instant.

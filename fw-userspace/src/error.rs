@@ -25,6 +25,32 @@ impl Error {
         Self { kind: ErrorKind::System, message: message.into() }
     }
 
+    /// The same, said of something.
+    #[must_use]
+    pub fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
+    /// A name that is none of those that have a device, with the nearest of them, or with all.
+    pub(crate) fn unknown_interface(name: &str, known: &[&str]) -> Self {
+        const LISTED: usize = 10;
+        let distance = |known: &&&str| strsim::damerau_levenshtein(name, known);
+        let nearest =
+            known.iter().min_by_key(distance).filter(|known| distance(known) <= 1 + known.len() / 4);
+        let hint = match (nearest, known) {
+            (Some(nearest), _) => format!("did you mean {nearest:?}?"),
+            (None, []) => "none of them has one".to_owned(),
+            (None, known) => {
+                let listed: Vec<String> =
+                    known.iter().take(LISTED).map(|known| format!("{known:?}")).collect();
+                let more = known.len().saturating_sub(LISTED);
+                let more = if more > 0 { format!(" or {more} others") } else { String::new() };
+                format!("must be {}{more}", listed.join(", "))
+            }
+        };
+        Self::input(format!("{name:?} is no interface of the rules that has a device here; {hint}"))
+    }
+
     /// The input is wrong.
     pub fn input(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::Input, message: message.into() }

@@ -8,6 +8,7 @@ pub mod compile;
 pub mod datapath;
 pub mod document;
 pub mod error;
+pub mod explain;
 pub mod model;
 pub mod reasons;
 pub mod report;

@@ -1,8 +1,11 @@
 //! Judges packets by rules that are loaded nowhere: the compiled tables in memory, and the decision core itself.
 
+use std::net::IpAddr;
+
 use fw_common::conntrack::{Class, Connection};
 use fw_common::memory::{MemoryTables, SliceFrame};
-use fw_common::{Decision, Direction, FlowKey, Hook, Scratch, Sighting, judge};
+use fw_common::rehearsed::Rehearsed;
+use fw_common::{Decision, Direction, FlowKey, Hook, Scratch, Sighting, judge, rehearse};
 
 use crate::compile::{
     Binding, CompileError, Compiled, Numbering, RuleInfo, compile, open_rules_narrowed, pretend_bindings,
@@ -34,6 +37,11 @@ impl Simulation {
     /// A host with these rules and no connection. Nothing is adopted: there is nothing older than the rules.
     pub fn new(policy: Policy) -> Result<Self, CompileError> {
         let bindings = pretend_bindings(&policy);
+        Self::with_bindings(policy, bindings)
+    }
+
+    /// The same with devices that have addresses.
+    pub(crate) fn with_bindings(policy: Policy, bindings: Vec<Binding>) -> Result<Self, CompileError> {
         let compiled = compile(&policy, &bindings, Numbering::default(), 1)?;
         let mut tables = MemoryTables::new(policy.settings.conntrack_max as usize);
         tables.publish(&compiled.patch.image());
@@ -65,6 +73,22 @@ impl Simulation {
 
     /// Judges a frame at an interface, or at the leg of a subnet. `None` if neither has this name and a device.
     pub fn judge(&self, at: &str, direction: Direction, frame: &[u8]) -> Option<Judged<'_>> {
+        let seen = self.sighting(at, direction)?;
+        let decision = judge(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone());
+        Some(Judged {
+            decision,
+            acl_rule: self.rule(decision.acl_rule),
+            group_rule: self.rule(decision.group_rule),
+        })
+    }
+
+    /// What [`Self::judge`] would say, without a trace.
+    pub fn rehearse(&self, at: &str, direction: Direction, frame: &[u8]) -> Option<Rehearsed> {
+        let seen = self.sighting(at, direction)?;
+        Some(rehearse(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone()))
+    }
+
+    fn sighting(&self, at: &str, direction: Direction) -> Option<Sighting> {
         let binding = self.bindings.iter().find(|binding| binding.carries.name() == at)?;
         let attachment = match &binding.carries {
             crate::compile::Carries::Interface(name) => &self.policy.interfaces.get(name)?.attachment,
@@ -75,18 +99,27 @@ impl Simulation {
             Faces::Instance => Direction::Egress,
         };
         let hook = if direction == received { Hook::Received } else { Hook::Sent };
-        let seen = Sighting { ifindex: binding.ifindex, hook, vlan_tags: 0 };
-        let decision = judge(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone());
-        Some(Judged {
-            decision,
-            acl_rule: self.rule(decision.acl_rule),
-            group_rule: self.rule(decision.group_rule),
-        })
+        Some(Sighting { ifindex: binding.ifindex, hook, vlan_tags: 0 })
     }
 
     /// Moves the clock.
     pub fn wait(&self, seconds: u64) {
         self.tables.wait(seconds);
+    }
+
+    /// Moves the clock to a time, unless it is past it.
+    pub fn wait_until(&self, now_ns: u64) {
+        self.tables.now_ns.set(self.tables.now_ns.get().max(now_ns));
+    }
+
+    /// Whether the rules have an interface or a subnet of this name, on this host or not.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.policy.interfaces.contains_key(name) || self.policy.subnets.contains_key(name)
+    }
+
+    /// The addresses of an interface, as the rules give them.
+    pub(crate) fn addresses(&self, interface: &str) -> Vec<IpAddr> {
+        self.policy.interfaces.get(interface).map_or_else(Vec::new, |interface| interface.addresses.clone())
     }
 
     /// All connections, those that have expired included.

@@ -253,8 +253,10 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-const VERBS: [&str; 10] =
-    ["check", "load", "confirm", "rollback", "attach", "detach", "unload", "show", "status", "stats"];
+const VERBS: [&str; 11] = [
+    "check", "load", "explain", "confirm", "rollback", "attach", "detach", "unload", "show", "status",
+    "stats",
+];
 
 const WARNING: &str = r#"{
   "version": 1,

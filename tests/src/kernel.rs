@@ -15,6 +15,7 @@ use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::Line;
+use fw_common::rehearsed::Rehearsed;
 use fw_common::store::{Layout, Store};
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
@@ -198,6 +199,15 @@ impl Kernel {
             (Hook::Received, Received::Xdp, 1) | (_, _, 2) => Verdict::Drop,
             (_, _, other) => bail!("a program returned {other}, which is no verdict of its hook"),
         })
+    }
+
+    /// What a program's twin says of a frame, whatever the program would do.
+    pub fn rehearse(&mut self, frame: &[u8], hook: Hook) -> Result<Rehearsed> {
+        let name = match hook {
+            Hook::Received => "explain_received",
+            Hook::Sent => "explain_sent",
+        };
+        Ok(fw_userspace::datapath::rehearse(self.tc(name)?, IFINDEX, frame)?)
     }
 
     /// What was counted so far: packets by reason, from the first of the zone on, and packets by rule.

@@ -168,6 +168,12 @@ impl Connection {
 }
 
 impl<R: Record> Connection<R> {
+    /// A copy that nobody shares.
+    #[inline(always)]
+    pub fn copied(&self) -> Connection {
+        Connection(core::array::from_fn(|index| self.0.word(index)))
+    }
+
     /// What decides.
     #[inline(always)]
     pub fn status(&self) -> Status {

@@ -2,7 +2,7 @@
 
 /// How far a connection is.
 #[repr(u8)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
     /// TCP: SYN seen.
     SynSent = 0,

@@ -116,7 +116,8 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let now_ns = self.tables.now_ns();
         // The administrator gets through whatever comes beside him.
         let is_reserved = self.work.opening.status().flags() & Connection::RESERVED != 0;
-        let refusal = if !is_reserved && !self.work.openings.begin(now_ns) {
+        let is_unlimited = is_reserved || !self.tables.records();
+        let refusal = if !is_unlimited && !self.work.openings.begin(now_ns) {
             Reason::OpeningsExceeded
         } else {
             let Scratch { subject, opening, .. } = &*self.work;
@@ -170,14 +171,27 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let change = self.work.effect == Effect::Commit;
         let bytes = u64::from(self.work.bytes);
         let packet = &self.work.room.packet;
-        let step = connection.step(packet, bytes, self.direction(), now_ns, self.interface, change);
+        let (direction, timers) = (self.direction(), self.interface);
+        if !self.tables.records() {
+            self.work.state = Some(connection.status().state());
+        }
+        let step = if self.tables.records() {
+            connection.step(packet, bytes, direction, now_ns, timers, change)
+        } else {
+            connection.copied().step(packet, bytes, direction, now_ns, timers, change)
+        };
         match step {
             Step::Belongs => Some(Reason::Established),
             Step::Confirms => match self.tables.confirm(key) {
                 Ok(()) => Some(Reason::Established),
                 Err(_) => Some(Reason::AllowanceExceeded),
             },
-            Step::Expired | Step::Reopens => None,
+            Step::Expired | Step::Reopens => {
+                if !self.tables.records() {
+                    self.work.state = None;
+                }
+                None
+            }
             Step::CounterSyn => {
                 self.work.effect = Effect::Peek;
                 None

@@ -194,7 +194,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         if place.tag() & CONFIRMED != 0 {
             return Ok(());
         }
-        let connection = Connection(entry.each_ref().map(Cell::load));
+        let connection = Connection(entry).copied();
         if !self.has_room(connection.status().flags(), Spot::of(self.0, key)) {
             self.forget(place);
             return Err(TableFull);
@@ -223,7 +223,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             self.0.words(self.0.bucket(bucket)?, Entry::of(is_ipv4, number).key)?;
         let key = key_of_words(words.each_ref().map(Cell::load), is_ipv4);
         let entry = self.at(Place::new(bucket, number, tag))?;
-        Some((key, Connection(entry.each_ref().map(Cell::load)), class))
+        Some((key, Connection(entry).copied(), class))
     }
 
     /// Removes what has expired from a bucket; how many that were.
@@ -286,6 +286,13 @@ impl<'a, B: Buckets<'a>> Store<B> {
         cells.iter().zip(words).for_each(|(cell, word)| cell.store(word));
         let Some(cells) = self.0.words::<BUCKET_WORDS, WORDS>(bucket, entry.connection) else { return };
         cells.iter().zip(connection.0).for_each(|(cell, word)| cell.store(word));
+    }
+
+    /// Whether a flow with these flags would find room, also in its buckets.
+    #[inline(always)]
+    pub fn takes(self, key: &FlowKey, flags: u8, class: Class) -> bool {
+        let spot = Spot::of(self.0, key);
+        self.has_room(flags, spot) && !self.0.choose(spot.first, spot.second, class).is_nowhere()
     }
 
     /// Whether a connection with these flags may be added; removes some expired ones if it could not be otherwise.

@@ -11,7 +11,7 @@ use super::entry::{Entry, EntryId, ListKind};
 use super::rules::{Rules, acl_key};
 use super::sources::{EntrySets, Named, Sources};
 use super::tracking::Responses;
-use super::{Binding, Carries, direction_name, services};
+use super::{Binding, Carries, services};
 use crate::model::{GroupRule, Policy};
 
 /// What counts as inside every subnet: it never crosses a router.
@@ -87,7 +87,7 @@ impl<'a> Book<'a> {
         let inside = self
             .sources
             .named(Named::Inside(subnet.to_owned()), || found.cidr_blocks.iter().copied().chain(everywhere));
-        let what = format!("the {} entries of the network ACL of subnet {subnet}", direction_name(direction));
+        let what = format!("the {} entries of the network ACL of subnet {subnet}", direction.name());
         let kind = ListKind::Acl { implicit_slot };
         Some(
             self.add(
@@ -109,7 +109,7 @@ impl<'a> Book<'a> {
         let entries = self.pooled(names, direction);
         let other = self.pooled(names, direction.reverse());
         let responses = Responses::of(other.iter().map(|entry| &self.entries[*entry as usize]));
-        let what = format!("the {} rules of the groups {}", direction_name(direction), names.join(", "));
+        let what = format!("the {} rules of the groups {}", direction.name(), names.join(", "));
         Some(self.add(key, List { kind: ListKind::Groups, entries, inside: None, responses, what }))
     }
 

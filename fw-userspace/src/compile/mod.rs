@@ -270,14 +270,6 @@ fn number_zones(policy: &Policy, numbers: &mut Renumbering) -> Result<HashMap<Ca
     Ok(attached.into_iter().zip(zones).collect())
 }
 
-/// `ingress` or `egress`.
-fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    }
-}
-
 /// A direction as its word.
 mod direction {
     use fw_common::Direction;
@@ -285,7 +277,7 @@ mod direction {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(direction: &Direction, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(super::direction_name(*direction))
+        to.serialize_str(direction.name())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Direction, D::Error> {

@@ -18,7 +18,7 @@ use super::policy_array::{map_error, open_map};
 use super::state::{State, Via};
 use super::store::Store;
 use super::{install, open_loaded};
-use crate::compile::RuleKind;
+use crate::compile::{Binding, RuleKind};
 use crate::error::{Error, Result};
 use crate::model::{AclChoice, Faces, Policy};
 use crate::report::{
@@ -30,6 +30,13 @@ use crate::report::{
 pub fn source(bpffs: &Path) -> Result<Vec<u8>> {
     let (store, current) = loaded(bpffs)?;
     store.read_source(current.state.generation)
+}
+
+/// The rules in force, and which devices carry what.
+pub(crate) fn rules_in_force(bpffs: &Path) -> Result<(Policy, Vec<Binding>)> {
+    let (store, current) = loaded(bpffs)?;
+    let policy = policy_of(&store.read_source(current.state.generation)?)?;
+    Ok((policy, current.state.bindings))
 }
 
 /// What is in force, with every hook verified against the kernel.
@@ -85,7 +92,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
                 };
                 reasons.push(ReasonStats {
                     interface: name.clone(),
-                    direction: direction_name(direction),
+                    direction: direction.name(),
                     verdict,
                     layer: reason.layer().name(),
                     reason: reason.name(),
@@ -103,7 +110,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
         rules.push(RuleStats {
             kind: rule_kind_name(rule.kind),
             id: rule.id,
-            direction: direction_name(rule.direction),
+            direction: rule.direction.name(),
             rule: rule.rule,
             description: rule.description,
             packets: total.packets,
@@ -275,13 +282,6 @@ fn sum(counters: &aya::maps::PerCpuArray<MapData, Counter>, index: u32) -> Resul
 pub(super) fn netns() -> u64 {
     // Of the thread: a caller may have entered a namespace with one thread only.
     std::fs::metadata("/proc/thread-self/ns/net").map_or(0, |metadata| metadata.ino())
-}
-
-pub(super) fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
-    }
 }
 
 pub(super) fn rule_kind_name(kind: RuleKind) -> &'static str {

@@ -33,6 +33,7 @@ mod place;
 mod plan;
 mod policy_array;
 mod programs;
+mod rehearse;
 mod resident;
 mod state;
 mod store;
@@ -45,11 +46,14 @@ use crate::error::{Error, Result};
 
 pub use connections::{ConnectionTable, Founded};
 pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
+pub(crate) use inspect::rules_in_force;
 pub use inspect::{source, stats, status};
 pub use load::{attach, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};
 pub use policy_array::PolicyArray;
 pub use programs::PROGRAMS;
+pub(crate) use rehearse::InForce;
+pub use rehearse::rehearse;
 pub use resident::{Published, Resident};
 pub use store::Store;
 

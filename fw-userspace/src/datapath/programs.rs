@@ -17,11 +17,14 @@ use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
 
 /// Its programs.
-pub const PROGRAMS: [&str; 3] = [XDP_RECEIVED, TC_RECEIVED, TC_SENT];
+pub const PROGRAMS: [&str; 5] = [XDP_RECEIVED, TC_RECEIVED, TC_SENT, EXPLAIN_RECEIVED, EXPLAIN_SENT];
 pub(super) const POLICY: &str = "POLICY";
 pub(super) const XDP_RECEIVED: &str = "xdp_received";
 pub(super) const TC_RECEIVED: &str = "tc_received";
 pub(super) const TC_SENT: &str = "tc_sent";
+/// Their twins for rehearsals.
+pub(super) const EXPLAIN_RECEIVED: &str = "explain_received";
+pub(super) const EXPLAIN_SENT: &str = "explain_sent";
 
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need

@@ -132,6 +132,12 @@ impl<'a> Twins<'a> {
 
     /// Judges a frame on both sides, by the rules that [`Self::publish`] made the live ones.
     pub fn judge(&mut self, frame: &[u8], hook: Hook, zone: u32) -> Result<Decision> {
+        // Twice: the first time must change nothing for the second, nor both for the packet itself.
+        let mut rehearsed = None;
+        if kernel::takes(frame, hook, Received::Tc) {
+            self.kernel.rehearse(frame, hook)?;
+            rehearsed = Some(self.kernel.rehearse(frame, hook)?);
+        }
         let expected = self.on_host(frame, hook);
         let seen = self.kernel.judge(frame, hook, self.received, zone)?;
         ensure!(
@@ -142,6 +148,9 @@ impl<'a> Twins<'a> {
             seen.verdict,
             seen.reason
         );
+        if let Some(rehearsed) = rehearsed {
+            ensure!(rehearsed.decision == expected, "rehearsed {:?}, then {expected:?}", rehearsed.decision);
+        }
         let would_deny = expected.observed && expected.reason.verdict() == Verdict::Drop;
         ensure!(seen.would_deny == would_deny, "counted as would_deny: {}", seen.would_deny);
         let mut rules = [expected.acl_rule, expected.group_rule];

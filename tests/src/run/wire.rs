@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fw_common::{Direction, Hook, Reason};
 use fw_userspace::compile::{RuleInfo, RuleKind};
 use fw_userspace::datapath::Store;
+use fw_userspace::explain::{Explainer, Explanation, RawFrame};
 use fw_userspace::model::Policy;
 use serde_json::{Value, json};
 
@@ -25,7 +26,7 @@ use super::{
 use crate::age::now_ns;
 use crate::case::{Case, Expect, PacketStep, Step};
 use crate::fwctl::{Fwctl, Output};
-use crate::kernel::Received;
+use crate::kernel::{self, Received};
 use crate::netns::{BpffsDir, Namespace};
 use port::{Crossing, Port};
 use tables::{Counts, Tables};
@@ -62,6 +63,7 @@ struct Loaded {
     zones: BTreeMap<String, u32>,
     rules: Vec<RuleInfo>,
     tables: Tables,
+    explainer: Explainer,
 }
 
 impl Wire {
@@ -156,7 +158,8 @@ impl Wire {
         }
         tables.windows(state.bindings.iter().map(|binding| binding.adopt_until_ns))?;
         let zones = state.zones.into_iter().map(|(zone, name, _)| (name, zone)).collect();
-        self.loaded = Some(Loaded { policy, zones, rules, tables });
+        let explainer = self.host.run(|| Explainer::of_what_is_in_force(self.bpffs.path()))?;
+        self.loaded = Some(Loaded { policy, zones, rules, tables, explainer });
         Ok(output)
     }
 
@@ -169,6 +172,7 @@ impl Wire {
         };
         let (direction, hook) = (direction_of(step), hook_of(&loaded.policy, step));
         let (zone, before) = (*zone, loaded.count(*zone, direction)?);
+        let explained = loaded.explain(host, step, hook, direction)?;
         let crossed = match (hook, *received) {
             (Hook::Sent, _) => port.leave(&step.frame, step.expect),
             (Hook::Received, Received::Tc) if !port::reaches_tc(&step.frame) => {
@@ -190,6 +194,11 @@ impl Wire {
             Err(error) => return Ok(Err(format!("{}: {error:#}", place(step)))),
         };
         let rule = |kind| counted.iter().copied().find(|rule| rule.kind == kind);
+        if let Some(explained) = explained
+            && let Err(differs) = agrees(&explained, reason, &counted)
+        {
+            return Ok(Err(format!("{}: {differs}", place(step))));
+        }
         let (acl, group) = (rule(RuleKind::NetworkAcl), rule(RuleKind::SecurityGroup));
         let tracked = match step.tracked.and_then(|_| flow_key(&step.frame, direction, zone)) {
             Some(key) => Some(loaded.tables.is_tracked(&key, now_ns())),
@@ -218,6 +227,23 @@ impl Loaded {
         self.tables.count(zone, direction, self.rules.iter().map(|rule| rule.slot))
     }
 
+    /// What `fwctl explain` says will happen to the packet; nothing of those that a test run refuses.
+    fn explain(
+        &mut self,
+        host: &Namespace,
+        step: &PacketStep,
+        hook: Hook,
+        direction: Direction,
+    ) -> Result<Option<Explanation>> {
+        if !kernel::takes(&step.frame, hook, Received::Tc) {
+            return Ok(None);
+        }
+        let frame = RawFrame::ethernet(step.frame.clone());
+        // Not to be shared with other threads, but to be lent to one.
+        let (explainer, at) = (&mut self.explainer, &step.at);
+        Ok(Some(host.run(move || explainer.explain(at, direction, &frame))?))
+    }
+
     /// What was counted for the one packet since, beside the marker behind it.
     fn decision_since(
         &self,
@@ -241,4 +267,18 @@ impl Loaded {
             }
         }
     }
+}
+
+/// What was explained before a packet came must be what happened to it.
+fn agrees(explained: &Explanation, reason: Reason, counted: &[&RuleInfo]) -> Result<(), String> {
+    let rule = |kind| {
+        counted.iter().find(|rule| rule.kind == kind).map(|rule| (rule.id.as_str(), rule.rule.clone()))
+    };
+    let entry =
+        explained.network_acl.as_ref().map(|entry| (entry.id.as_str(), entry.rule_number.to_string()));
+    let admitted = explained.security_group.as_ref().map(|rule| (rule.id.as_str(), rule.rule.clone()));
+    let said = (explained.layer, explained.reason, entry, admitted);
+    let happened =
+        (reason.layer().name(), reason.name(), rule(RuleKind::NetworkAcl), rule(RuleKind::SecurityGroup));
+    if said == happened { Ok(()) } else { Err(format!("explained {said:?}, then {happened:?}")) }
 }

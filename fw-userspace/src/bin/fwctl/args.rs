@@ -1,12 +1,14 @@
 //! What the user can type; no behaviour.
 
 mod conntrack;
+mod explain;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
+pub(crate) use explain::Explain;
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -38,6 +40,7 @@ pub(crate) enum Verb {
     Show(Show),
     Status(Status),
     Stats(Stats),
+    Explain(Explain),
     Conntrack(Conntrack),
 }
 

@@ -39,11 +39,12 @@ fn limited(source: impl Read, path: &Path, max_memory: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Error {
+/// Why a file cannot be read.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
     let name = name(path);
     match error.kind() {
         io::ErrorKind::NotFound => {
-            Error::input(format!("{name:?} does not exist, name a rules file or \"-\" for standard input"))
+            Error::input(format!("{name:?} does not exist, name another file, or \"-\" for standard input"))
         }
         io::ErrorKind::PermissionDenied => {
             Error::system(format!("cannot read {name:?}: permission denied, run as a user that may read it"))

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::clock::{NS_PER_S, monotonic_ns};
 use super::connections::ConnectionTable;
-use super::inspect::{direction_name, loaded, rule_kind_name};
+use super::inspect::{loaded, rule_kind_name};
 use super::lock::Lock;
 use super::open_loaded;
 use crate::compile::RuleInfo;
@@ -130,7 +130,7 @@ impl Conntrack {
         self.rules.get(&slot).map(|rule| RuleName {
             kind: rule_kind_name(rule.kind),
             id: &rule.id,
-            direction: direction_name(rule.direction),
+            direction: rule.direction.name(),
             rule: &rule.rule,
         })
     }

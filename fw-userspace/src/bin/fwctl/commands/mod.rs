@@ -5,6 +5,7 @@ mod check;
 mod confirm;
 mod conntrack;
 mod detach;
+mod explain;
 mod load;
 mod rollback;
 mod show;
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Show(args) => show::run(args, bpffs, output),
         Verb::Status(args) => status::run(args, bpffs, output),
         Verb::Stats(args) => stats::run(args, bpffs, output),
+        Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
     }
 }

@@ -109,6 +109,17 @@ pub(super) fn number(number: impl ToString) -> Field {
     Field { text: number.to_string(), tone: Tone::Neutral, right: true }
 }
 
+/// Words outside of tables.
+pub(super) fn toned(text: &str, tone: Tone, colour: bool) -> String {
+    let code = match tone {
+        Tone::Neutral => return text.to_owned(),
+        Tone::Good => 32,
+        Tone::Doubtful => 33,
+        Tone::Bad => 31,
+    };
+    if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
 fn heading(title: &str, colour: bool) -> String {
     if colour { format!("\x1b[1m{title}\x1b[0m") } else { title.to_owned() }
 }

@@ -1,0 +1,84 @@
+//! What a rehearsal found, and how a program hands it to user space.
+
+use crate::conntrack::State;
+use crate::flow::Direction;
+use crate::verdict::{Decision, Reason};
+
+/// A decision that nothing came of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Rehearsed {
+    /// The decision.
+    pub decision: Decision,
+    /// The packet would begin a tracked flow.
+    pub begins: bool,
+    /// How far the connection is that the packet belongs to.
+    pub state: Option<State>,
+}
+
+/// Words in an skb's control buffer (`__sk_buff.cb`).
+pub const WORDS: usize = 5;
+
+const OBSERVED: u32 = 1 << 16;
+const BEGINS: u32 = 1 << 17;
+
+impl Rehearsed {
+    /// As words.
+    #[inline(always)]
+    pub const fn to_words(self) -> [u32; WORDS] {
+        let Self { decision, begins, state } = self;
+        let flags = if decision.observed { OBSERVED } else { 0 } | if begins { BEGINS } else { 0 };
+        let state = match state {
+            Some(state) => (state as u32).wrapping_add(1),
+            None => 0,
+        };
+        let head = decision.reason as u32 | (decision.direction.code() as u32) << 8 | flags;
+        [head, decision.zone, decision.acl_rule, decision.group_rule, state]
+    }
+
+    /// The reverse; `None` of words that no program writes.
+    pub fn from_words([head, zone, acl_rule, group_rule, state]: [u32; WORDS]) -> Option<Self> {
+        let direction = match (head >> 8) as u8 {
+            0 => Direction::Ingress,
+            1 => Direction::Egress,
+            _ => return None,
+        };
+        let decision = Decision {
+            reason: Reason::from_code(head as u8)?,
+            direction,
+            observed: head & OBSERVED != 0,
+            zone,
+            acl_rule,
+            group_rule,
+        };
+        let state = match state.checked_sub(1) {
+            Some(code) => Some(*State::ALL.iter().find(|state| **state as u32 == code)?),
+            None => None,
+        };
+        Some(Self { decision, begins: head & BEGINS != 0, state })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_back() {
+        let decision = Decision {
+            reason: Reason::Established,
+            direction: Direction::Egress,
+            observed: true,
+            zone: 7,
+            acl_rule: 8,
+            group_rule: u32::MAX,
+        };
+        for state in State::ALL.map(Some).into_iter().chain([None]) {
+            for begins in [false, true] {
+                let rehearsed = Rehearsed { decision, begins, state };
+                assert_eq!(Rehearsed::from_words(rehearsed.to_words()), Some(rehearsed));
+            }
+        }
+        assert_eq!(Rehearsed::from_words([19, 0, 0, 0, 0]), None, "there is no such reason");
+        assert_eq!(Rehearsed::from_words([0, 0, 0, 0, 12]), None, "there is no such state");
+    }
+}
