@@ -36,6 +36,7 @@ mod programs;
 mod resident;
 mod state;
 mod store;
+mod takeover;
 
 use std::path::Path;
 use std::time::Duration;
