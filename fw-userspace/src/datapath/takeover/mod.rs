@@ -5,7 +5,7 @@
 mod sockets;
 mod trial;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use fw_common::layout::Line;
 use fw_common::{Direction, FlowKey};
@@ -22,39 +22,48 @@ use crate::compile::Binding;
 pub(super) struct Takeover<'a> {
     store: &'a Store,
     devices: Vec<&'a Binding>,
+    table: Option<ConnectionTable>,
+    /// By the number of the device among these.
+    judged: FxHashSet<(usize, SocketAddr, SocketAddr)>,
     /// Those that have become entries.
     taken: FxHashSet<FlowKey>,
-    last: Result<Rest, String>,
+    no_room: u64,
+    not_allowed: Vec<Connected>,
+    /// Why there is no list of sockets.
+    failed: Option<String>,
 }
 
-/// When a pass is made: see [`Trial`].
+/// When a pass is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Moment {
     /// The rules are written and not in force yet: what the table has of these devices is left from another time.
     Before,
-    /// They are in force: what the table has is what packets and the pass before have made.
+    /// They are in force: what the table has is what packets have made.
     After,
-}
-
-/// What has not become an entry, in one pass.
-#[derive(Debug, Default, Clone)]
-struct Rest {
-    no_room: u64,
-    not_allowed: Vec<Connected>,
 }
 
 impl<'a> Takeover<'a> {
     /// Of the newcomers of a plan.
     pub(super) fn of(plan: &'a Plan, store: &'a Store) -> Self {
         let is_new = |device: &&Binding| plan.newcomers.contains(&device.ifindex);
-        let devices = plan.bindings.iter().filter(is_new).collect();
-        Self { store, devices, taken: FxHashSet::default(), last: Ok(Rest::default()) }
+        Self {
+            store,
+            devices: plan.bindings.iter().filter(is_new).collect(),
+            table: None,
+            judged: FxHashSet::default(),
+            taken: FxHashSet::default(),
+            no_room: 0,
+            not_allowed: Vec::new(),
+            failed: None,
+        }
     }
 
-    /// Takes over what is there now and allowed by the generation with its root at this line.
+    /// Takes over what is there now, was not in a pass before, and is allowed by the generation with its root at this line.
     pub(super) fn pass(&mut self, lines: &[Line], root: u32, moment: Moment) {
-        if !self.devices.is_empty() {
-            self.last = self.try_pass(lines, root, moment);
+        if !self.devices.is_empty()
+            && let Err(error) = self.try_pass(lines, root, moment)
+        {
+            self.failed = Some(error);
         }
     }
 
@@ -63,39 +72,49 @@ impl<'a> Takeover<'a> {
         self.taken.len() as u64
     }
 
-    fn try_pass(&mut self, lines: &[Line], root: u32, moment: Moment) -> Result<Rest, String> {
+    fn try_pass(&mut self, lines: &[Line], root: u32, moment: Moment) -> Result<(), String> {
         let sockets = Sockets::list()?;
-        let mut of_devices: Vec<Vec<&Connected>> = vec![Vec::new(); self.devices.len()];
-        let owners = self.owners();
-        for connected in &sockets.connected {
-            for &owner in owners.get(&connected.local.ip()).into_iter().flatten() {
-                let is_there = !is_link_local(connected.local.ip())
-                    || self.devices.get(owner).is_some_and(|device| device.ifindex == connected.ifindex);
-                if is_there && let Some(of_device) = of_devices.get_mut(owner) {
-                    of_device.push(connected);
-                }
-            }
-        }
-        let mut rest = Rest::default();
+        let new = self.new_ones(&sockets);
         // Its memory is not mapped for nothing: the kernel enters every page.
-        if of_devices.iter().all(Vec::is_empty) {
-            return Ok(rest);
+        if new.is_empty() {
+            return Ok(());
         }
-        let table = ConnectionTable::open(&self.store.maps()).map_err(|error| error.to_string())?;
-        for (device, connections) in self.devices.iter().zip(of_devices) {
-            let Some(trial) = Trial::of(lines, root, device, &table, moment) else { continue };
-            for connected in connections {
-                let opened_by =
-                    if sockets.is_served(connected) { Direction::Ingress } else { Direction::Egress };
-                match trial.take_over(connected, opened_by) {
-                    Outcome::TakenOver(key) => drop(self.taken.insert(key)),
-                    Outcome::NoRoom => rest.no_room += 1,
-                    Outcome::NotAllowed => rest.not_allowed.push(*connected),
-                    Outcome::Known | Outcome::NeedsNoEntry => {}
+        let table = match &mut self.table {
+            Some(table) => table,
+            none => {
+                none.insert(ConnectionTable::open(&self.store.maps()).map_err(|error| error.to_string())?)
+            }
+        };
+        let trial = |device: &&'a Binding| Trial::of(lines, root, device, table, moment);
+        let trials: Vec<Option<Trial<'_>>> = self.devices.iter().map(trial).collect();
+        for (device, connected) in new {
+            let Some(Some(trial)) = trials.get(device) else { continue };
+            let opened_by = if sockets.is_served(connected) { Direction::Ingress } else { Direction::Egress };
+            match trial.take_over(connected, opened_by) {
+                Outcome::TakenOver(key) => drop(self.taken.insert(key)),
+                Outcome::NoRoom => self.no_room += 1,
+                Outcome::NotAllowed => self.not_allowed.push(*connected),
+                Outcome::Known | Outcome::NeedsNoEntry => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Connections of these devices that were not judged yet, with the number of the device.
+    fn new_ones<'s>(&mut self, sockets: &'s Sockets) -> Vec<(usize, &'s Connected)> {
+        let owners = self.owners();
+        let mut new = Vec::new();
+        for connected in &sockets.connected {
+            let Connected { local, remote, ifindex, .. } = connected;
+            for &owner in owners.get(&local.ip()).into_iter().flatten() {
+                let is_there = !is_link_local(local.ip())
+                    || self.devices.get(owner).is_some_and(|device| device.ifindex == *ifindex);
+                if is_there && self.judged.insert((owner, *local, *remote)) {
+                    new.push((owner, connected));
                 }
             }
         }
-        Ok(rest)
+        new
     }
 
     /// By address, the devices that have it.
@@ -112,33 +131,29 @@ impl<'a> Takeover<'a> {
     /// What is worth knowing of those that were not taken over.
     pub(super) fn notes(&self, conntrack_max: u32, adopt_s: u64) -> Vec<String> {
         let mut notes = Vec::new();
-        let rest = match &self.last {
-            Ok(rest) => rest,
-            Err(error) => {
-                let instead = match adopt_s {
-                    0 => "they are cut, as \"adopt_seconds\" is 0".to_owned(),
-                    _ => format!("their segments are for {adopt_s} s, where the rules allow them"),
-                };
-                return vec![format!(
-                    "established connections of this host were not taken over, since the kernel does not list its \
-                     sockets: {error}; {instead}"
-                )];
-            }
-        };
-        if rest.no_room > 0 {
+        if let Some(error) = &self.failed {
+            let instead = match adopt_s {
+                0 => "they are cut, as \"adopt_seconds\" is 0".to_owned(),
+                _ => format!("their segments are for {adopt_s} s, where the rules allow them"),
+            };
             notes.push(format!(
-                "the table of connections is full: {} that the rules allow {} not taken over; raise \
-                 \"conntrack_max\", now {conntrack_max}",
-                connections(rest.no_room),
-                if rest.no_room == 1 { "was" } else { "were" },
+                "established connections of this host were not taken over, since the kernel does not list its sockets: \
+                 {error}; {instead}"
             ));
         }
-        if let Some(Connected { local, remote, .. }) = rest.not_allowed.first() {
-            let count = rest.not_allowed.len() as u64;
+        if self.no_room > 0 {
+            notes.push(format!(
+                "the table of connections is full: {} that the rules allow {} not taken over; raise \"conntrack_max\", \
+                 now {conntrack_max}",
+                connections(self.no_room),
+                if self.no_room == 1 { "was" } else { "were" },
+            ));
+        }
+        if let [Connected { local, remote, .. }, others @ ..] = &self.not_allowed[..] {
             notes.push(format!(
                 "the rules do not allow {}: {local} with {remote}{}",
-                connections(count),
-                if count > 1 { " and others" } else { "" },
+                connections(self.not_allowed.len() as u64),
+                if others.is_empty() { "" } else { " and others" },
             ));
         }
         notes
