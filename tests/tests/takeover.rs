@@ -1,9 +1,12 @@
 //! The first load on a live host: the TCP connections that its kernel knows go on at once, if the rules allow them. Needs
 //! root.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use fw_tests::fwctl::{self, Fwctl};
 use fw_tests::netns::{BpffsDir, Host, Namespace, Rig, join};
@@ -321,7 +324,7 @@ fn after_rules_that_were_not_confirmed_the_next_are_the_first() {
     let live = Live::new();
     let fwctl = live.fwctl();
     fwctl.load_with(&rules(&[], &[]), &["--confirm", "1"]).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(1200));
+    thread::sleep(Duration::from_millis(1200));
     let mut session = live.inbound(22);
     let report = fwctl.load(&rules(&[rule("ssh", 22)], &[])).unwrap();
     assert_eq!(report["taken_over"], 1, "{report}");
@@ -369,7 +372,7 @@ fn a_table_that_is_too_small_takes_what_fits() {
     let going_on = |connections: &mut Vec<(TcpStream, TcpStream)>| {
         let sent = connections.iter_mut().filter_map(|(client, _)| client.write_all(b"word").ok()).count();
         assert_eq!(sent, 1100);
-        std::thread::sleep(timeout());
+        thread::sleep(timeout());
         connections.iter_mut().filter(|(_, server)| has_data(server)).count()
     };
     assert_eq!(going_on(&mut connections), 960);
@@ -386,6 +389,60 @@ fn a_table_that_is_too_small_takes_what_fits() {
 fn has_data(stream: &TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     stream.peek(&mut [0; 4]).is_ok_and(|read| read == 4)
+}
+
+/// Between the list of sockets and the moment at which the rules are in force connections are established that neither
+/// the list nor the rules have seen.
+#[test]
+fn what_is_established_during_the_load_goes_on() {
+    let live = Live::new();
+    let Rig { client, server, .. } = &live.rig;
+    // They make that time long.
+    let _before = many(&live.rig, 2000);
+    let to = SocketAddr::new(IpAddr::from(server.v4), 23);
+    let listener = server.run(|| TcpListener::bind(to)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let done = AtomicBool::new(false);
+    let (report, mut during) = thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            client.run(|| {
+                let mut opened = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    // One whose handshake was cut in two may not come about.
+                    if let Ok(stream) = TcpStream::connect_timeout(&to, timeout())
+                        && let Some(accepted) = accept_in_time(&listener)
+                    {
+                        opened.push((stream, accepted));
+                    }
+                    thread::sleep(Duration::from_millis(1));
+                }
+                opened
+            })
+        });
+        let report = live.fwctl().load(&rules(&[rule("ssh", 22), rule("telnet", 23)], &[]));
+        done.store(true, Ordering::Relaxed);
+        (report.unwrap(), opening.join().unwrap())
+    });
+    let taken = report["taken_over"].as_u64().unwrap() - 2000;
+    assert!(taken > 100 && during.len() as u64 >= taken, "{taken} of {}", during.len());
+    for (client, _) in &mut during {
+        client.write_all(b"word").unwrap();
+    }
+    thread::sleep(Duration::from_secs(1));
+    let cut = during.iter().filter(|(_, server)| !has_data(server)).count();
+    assert!(cut <= 1, "{cut} of {} are cut, {taken} were taken over", during.len());
+}
+
+fn accept_in_time(listener: &TcpListener) -> Option<TcpStream> {
+    let end = Instant::now() + timeout();
+    loop {
+        match listener.accept() {
+            Ok((accepted, _)) => return Some(accepted),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("{error}"),
+            Err(_) if Instant::now() >= end => return None,
+            Err(_) => thread::sleep(Duration::from_micros(100)),
+        }
+    }
 }
 
 /// The kernel's list of sockets is refused, as by a sandbox; a kernel without it answers with another error.
