@@ -316,6 +316,12 @@ fn a_reload_takes_over_nothing_and_a_further_device_what_it_has() {
     assert_eq!(attached["taken_over"], 1, "{attached}");
     assert!(on_other.exchange() && ssh.exchange());
     assert_eq!(live.used(), 2);
+    // What the table has of a device that was let alone meanwhile does not keep it from beginning anew.
+    fwctl.run(["detach", "eth1"]).unwrap();
+    let again = fwctl.run(["attach", "eth1", "--interface", "server"]).unwrap();
+    let said = "1 established connection of this host was taken over\n";
+    assert!(again.code() == 0 && again.stdout.contains(said), "{}", again.said());
+    assert!(on_other.exchange() && live.used() == 2);
 }
 
 /// Rules that were not confirmed in time filter nothing any more; what comes after them is a first load.
