@@ -220,6 +220,13 @@ fn generation_in_force<'a, T: Tables<'a>>(tables: T) -> Option<RootLine<'a>> {
     Some(RootLine(tables.line(before)?))
 }
 
+/// The number of the line of the interface that a device carries in the generation in force, for whoever wants to know
+/// what a decision reads. `None` where it carries none.
+pub fn interface_line<'a, T: Tables<'a>>(tables: T, ifindex: u32) -> Option<u32> {
+    let root = generation_in_force(tables)?;
+    interface_of(tables, root, ifindex).map(|(.., number)| number)
+}
+
 /// The interface that a device carries in this generation, and the number of its line.
 #[inline(always)]
 fn interface_of<'a, T: Tables<'a>>(

@@ -9,8 +9,8 @@ use crate::layout::Line;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TableFull;
 
-/// The maps and the clock: a handle to be copied about. Two implementations: the BPF maps (`fw-ebpf`) and a reference to
-/// [`crate::memory::MemoryTables`].
+/// The maps and the clock: a handle to be copied about. Its implementations are the BPF maps (`fw-ebpf`), a reference to
+/// [`crate::memory::MemoryTables`], and in the loader a generation that is not in force yet.
 pub trait Tables<'a>: Copy {
     /// A connection's words, in place.
     type Record: Record;

@@ -33,6 +33,8 @@ pub struct LoadReport {
     pub confirm_within_s: Option<u64>,
     /// Seconds for which connections older than the rules are taken over; 0 for not at all.
     pub adopt_s: u64,
+    /// Established TCP connections of this host that were taken over from the kernel's list of sockets.
+    pub taken_over: u64,
     /// Things worth knowing.
     pub notes: Vec<String>,
 }

@@ -367,8 +367,8 @@ fn twenty_loads_at_xdp_lose_nothing_let_nothing_in_and_keep_a_live_connection() 
 
 #[test]
 fn the_first_load_takes_over_a_connection_that_its_rules_allow() {
-    for faces in [Filtered::own_nic, Filtered::veth_of_instance] {
-        let filtered = faces("tc");
+    for (faces, is_own) in [(Filtered::own_nic as fn(_) -> _, true), (Filtered::veth_of_instance, false)] {
+        let filtered: Filtered = faces("tc");
         let (mut allowed, mut foreign) = (filtered.live(22), filtered.live(23));
         assert!(allowed.exchange() && foreign.exchange());
         let mut rules = filtered.rules(&json!([tcp_rule("ssh", 22, &CLIENTS)]), &json!([]));
@@ -379,13 +379,15 @@ fn the_first_load_takes_over_a_connection_that_its_rules_allow() {
         assert!(allowed.exchange_from_server() && allowed.exchange());
         assert!(!foreign.exchange(), "no rule allows it");
         let stats = filtered.fwctl().stats().unwrap();
-        assert!(stats.packets("allow", "adopted") > 0, "{}", stats.0);
+        // Its own kernel knows the one, only its segments tell of the other.
+        assert_eq!(report["taken_over"], json!(u64::from(is_own)), "{report}");
+        assert_eq!(stats.packets("allow", "adopted") > 0, !is_own, "{}", stats.0);
     }
 }
 
 #[test]
-fn with_adopt_seconds_0_the_first_load_takes_over_nothing() {
-    let filtered = Filtered::own_nic("tc");
+fn with_adopt_seconds_0_the_first_load_takes_over_nothing_that_has_no_socket_here() {
+    let filtered = Filtered::veth_of_instance("tc");
     let mut live = filtered.live(22);
     filtered.load(&json!([tcp_rule("ssh", 22, &CLIENTS)]), &json!([]));
     assert!(!live.exchange());

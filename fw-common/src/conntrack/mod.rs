@@ -295,6 +295,15 @@ impl<R: Record> Connection<R> {
 }
 
 impl Connection {
+    /// The same connection, none of whose packets has been seen: nothing is counted yet, and what each side has sent and
+    /// acknowledged is for the next packet to say. Which side has closed stays.
+    #[must_use]
+    pub const fn unseen(self) -> Self {
+        let Self([status, origin, ..]) = self;
+        let marks = Self::SEEN | Self::SEEN << 1 | Self::ACKED | Self::ACKED << 1;
+        Self([status & !((marks as u64) << Status::FLAGS), origin, 0, 0, 0, 0])
+    }
+
     /// Whether another one is the same but for its times.
     pub fn is_like(&self, other: &Self) -> bool {
         let timeless = |connection: &Self| {

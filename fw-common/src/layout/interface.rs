@@ -90,12 +90,15 @@ impl Interface {
     /// Other ethertypes pass.
     pub const PASS_ETHERTYPES: u32 = 16;
 
+    /// The u64 of its first line that holds [`Self::adopt_until_ns`].
+    pub const ADOPT_UNTIL: u32 = 1;
+
     /// As lines.
     pub fn to_lines(self) -> [Line; 5] {
         let mut first = Line::default();
         first.set_word(0, self.zone);
         first.set_word(1, self.flags);
-        first.set_long(1, self.adopt_until_ns);
+        first.set_long(Self::ADOPT_UNTIL, self.adopt_until_ns);
         first.set_word(4, self.tcp_established);
         first.set_word(5, self.udp);
         first.set_word(6, self.udp_stream);
@@ -124,7 +127,7 @@ impl InterfaceLine<'_> {
     /// See [`Interface::adopt_until_ns`].
     #[inline(always)]
     pub fn adopt_until_ns(&self) -> u64 {
-        self.0.long(1)
+        self.0.long(Interface::ADOPT_UNTIL)
     }
 
     /// See [`Interface::tcp_established`].

@@ -19,6 +19,8 @@ pub(super) struct Current {
     pub(super) live: Extent,
     /// The state of the generation in force: the live one, or the one before if it was not confirmed in time.
     pub(super) state: State,
+    /// False if the live generation was not confirmed in time and there was none before: everything passes.
+    pub(super) is_in_force: bool,
     /// Hooks of every generation that is kept: the live one and the one before.
     pub(super) hooks: Vec<Hook>,
 }
@@ -59,9 +61,12 @@ impl Current {
                 hooks.push(hook.clone());
             }
         }
-        let in_force = array.in_force(monotonic_ns()).unwrap_or(live);
-        let state = if in_force == live { live_state } else { read(in_force)? };
-        Ok(Some(Self { live, state, hooks }))
+        let in_force = array.in_force(monotonic_ns());
+        let state = match in_force {
+            Some(before) if before != live => read(before)?,
+            _ => live_state,
+        };
+        Ok(Some(Self { live, state, is_in_force: in_force.is_some(), hooks }))
     }
 
     pub(super) fn need(store: &Store) -> Result<Self> {

@@ -13,6 +13,7 @@ use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
+use super::takeover::{Moment, Takeover};
 use super::{LoadOptions, Phase, devices, inspect, install};
 use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
@@ -45,6 +46,7 @@ struct Ready {
     confirmed: Option<Extent>,
     compile_ms: f64,
     adopt_s: u64,
+    taken_over: u64,
     start: Instant,
 }
 
@@ -93,7 +95,17 @@ impl Wish<'_> {
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
         let adopt_s = until_ns.saturating_sub(now_ns).div_ceil(NS_PER_S);
-        Ok(Ready { plan, compiled, open_rules, generation, confirmed, compile_ms, adopt_s, start })
+        Ok(Ready {
+            plan,
+            compiled,
+            open_rules,
+            generation,
+            confirmed,
+            compile_ms,
+            adopt_s,
+            taken_over: 0,
+            start,
+        })
     }
 
     /// What would happen, without making it happen.
@@ -166,7 +178,16 @@ impl Wish<'_> {
         array.settle();
         array.write(&patch.lines);
         store.write_state(&self.state(ready), &NumberedRules::of(&ready.compiled), self.source)?;
-        array.publish(ready.compiled.patch.root);
+        let root = ready.compiled.patch.root;
+        // From here on nothing can fail any more: no entry is left behind by rules that did not come.
+        let mut takeover = Takeover::of(&ready.plan, store);
+        takeover.pass(array.lines(), root, Moment::Before);
+        array.publish(root);
+        // Once more, for what was established in between.
+        takeover.pass(array.lines(), root, Moment::After);
+        let notes = takeover.notes(self.policy.settings.conntrack_max, ready.adopt_s);
+        ready.taken_over = takeover.taken();
+        ready.plan.notes.extend(notes);
         Ok(())
     }
 
@@ -199,6 +220,7 @@ impl Wish<'_> {
         report.total_ms = Some(milliseconds(ready.start));
         report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());
         report.adopt_s = ready.adopt_s;
+        report.taken_over = ready.taken_over;
     }
 }
 

@@ -149,6 +149,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
         total_ms: None,
         confirm_within_s: None,
         adopt_s: 0,
+        taken_over: 0,
         notes: Vec::new(),
     }
 }

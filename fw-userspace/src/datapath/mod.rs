@@ -37,6 +37,7 @@ mod rehearse;
 mod resident;
 mod state;
 mod store;
+mod takeover;
 
 use std::path::Path;
 use std::time::Duration;

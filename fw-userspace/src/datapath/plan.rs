@@ -9,13 +9,15 @@ use super::state::{Hook, Side, Via};
 use super::store::Store;
 use crate::compile::{Binding, Carries, attached};
 use crate::error::{Error, Result};
-use crate::model::{Attachment, Mode, Policy};
+use crate::model::{Attachment, Faces, Mode, Policy};
 
 /// What a rule set means on this host.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) bindings: Vec<Binding>,
     pub(super) hooks: Vec<Hook>,
+    /// Devices that were not filtered before and face the network: their addresses are this host's own.
+    pub(super) newcomers: Vec<u32>,
     /// (interface or subnet, device as named).
     pub(super) pending: Vec<(String, String)>,
     pub(super) notes: Vec<String>,
@@ -91,7 +93,12 @@ impl Plan {
         let is_same = |binding: &&Binding| {
             binding.ifindex == device.ifindex && binding.device == device.name && binding.carries == *carries
         };
-        let before = current.and_then(|current| current.state.bindings.iter().find(is_same));
+        // What has passed unfiltered since rules were not confirmed in time has no entries either.
+        let filtering = current.filter(|current| current.is_in_force);
+        let before = filtering.and_then(|current| current.state.bindings.iter().find(is_same));
+        if before.is_none() && attachment.faces == Faces::Network {
+            self.newcomers.push(device.ifindex);
+        }
         let adopt_until_ns = match before {
             Some(binding) => binding.adopt_until_ns.max(adoption.all_until_ns),
             None => adoption.new_until_ns,

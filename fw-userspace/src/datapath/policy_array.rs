@@ -82,11 +82,15 @@ impl PolicyArray {
 
     /// What these generations hold.
     pub(super) fn held(&self, kept: &[Extent]) -> std::result::Result<Held<'_>, Damaged> {
+        let roots: Vec<u32> = kept.iter().map(|extent| extent.base).collect();
+        Held::by(self.lines(), &roots)
+    }
+
+    /// All lines. Those of line 0 and the deadlines of roots may be out of date.
+    pub(super) fn lines(&self) -> &[Line] {
         // SAFETY: the whole mapping; what is written to it goes through `&mut self`, or is the deadline of a root or a
         // word of line 0, which nobody looks at through this.
-        let lines = unsafe { std::slice::from_raw_parts(self.lines, self.capacity as usize) };
-        let roots: Vec<u32> = kept.iter().map(|extent| extent.base).collect();
-        Held::by(lines, &roots)
+        unsafe { std::slice::from_raw_parts(self.lines, self.capacity as usize) }
     }
 
     /// Writes lines that no reader can reach: none that is held, and [`Self::settle`] has returned since the others were.

@@ -234,7 +234,8 @@ document_object! {
         /// A TCP segment without SYN and without an entry.
         #[schemars(extend("default" = "drop"))]
         optional mid_stream: Word<MidStream>,
-        /// How long connections older than the first attach are taken over; 0 turns it off.
+        /// How long connections older than the first attach are taken over at their next segment; 0 turns it off. Those
+        /// that the kernel of this host lists are taken over whatever it says.
         #[schemars(extend("default" = 120))]
         optional adopt_seconds: Ranged<0, 3600>,
         /// AWS services whose traffic passes unjudged.

@@ -38,6 +38,11 @@ pub(crate) fn print(output: &mut Output, said: &str, report: &LoadReport, effect
         output.line(format!("devices that left the rules, {when}: \"{devices}\""));
     }
     cost(output, report);
+    match report.taken_over {
+        0 => {}
+        1 => output.line("1 established connection of this host was taken over"),
+        many => output.line(format!("{many} established connections of this host were taken over")),
+    }
     if report.adopt_s > 0 {
         output
             .line(format!("connections older than the rules are taken over for {}", seconds(report.adopt_s)));

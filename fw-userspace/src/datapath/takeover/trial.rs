@@ -1,0 +1,216 @@
+//! Whether rules let a connection go on that is older than they are: the decision core itself is asked, by segments that
+//! no wire has carried, with the adoption window open and one place for what it remembers.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::sync::atomic::AtomicU64;
+
+use etherparse::{PacketBuilder, ether_type};
+use fw_common::conntrack::{Class, Connection, WORDS};
+use fw_common::decide::interface_line;
+use fw_common::fragment::{Datagram, FragmentKey};
+use fw_common::layout::{Interface, Line};
+use fw_common::memory::SliceFrame;
+use fw_common::store::{Cell as Word, Store};
+use fw_common::tables::TableFull;
+use fw_common::{Direction, FlowKey, Hook, Scratch, Sighting, Tables, Verdict, judge};
+
+use super::super::clock::monotonic_ns;
+use super::super::connections::ConnectionTable;
+use super::Moment;
+use super::sockets::Connected;
+use crate::compile::Binding;
+
+/// What has become of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The table has it now.
+    TakenOver(FlowKey),
+    /// The table had it already.
+    Known,
+    /// It passes without: under an open rule, or where groups do not filter.
+    NeedsNoEntry,
+    /// A layer drops its segments, of either direction.
+    NotAllowed,
+    /// It is allowed, and the table has no room.
+    NoRoom,
+}
+
+/// A generation, written but perhaps not in force, at one device.
+pub(super) struct Trial<'a> {
+    lines: &'a [Line],
+    root: u32,
+    device: &'a Binding,
+    /// The device's line as it is with an adoption window that never ends, and its number.
+    adopting: (u32, Line),
+    connections: &'a ConnectionTable,
+    moment: Moment,
+    scratch: Cell<Scratch>,
+    /// The one connection that is remembered, if there is one.
+    key: Cell<Option<FlowKey>>,
+    entry: [AtomicU64; WORDS],
+    is_known: Cell<bool>,
+}
+
+impl<'a> Trial<'a> {
+    /// `None` if the generation does not know the device.
+    pub(super) fn of(
+        lines: &'a [Line],
+        root: u32,
+        device: &'a Binding,
+        connections: &'a ConnectionTable,
+        moment: Moment,
+    ) -> Option<Self> {
+        let mut trial = Self {
+            lines,
+            root,
+            device,
+            adopting: (0, Line::default()),
+            connections,
+            moment,
+            scratch: Cell::new(Scratch::EMPTY),
+            key: Cell::new(None),
+            entry: [const { AtomicU64::new(0) }; WORDS],
+            is_known: Cell::new(false),
+        };
+        let number = interface_line(&trial, device.ifindex)?;
+        let mut line = *lines.get(number as usize)?;
+        line.set_long(Interface::ADOPT_UNTIL, u64::MAX);
+        trial.adopting = (number, line);
+        Some(trial)
+    }
+
+    /// Lets the core judge a segment of each direction, and puts what it remembers of them into the table. The side that
+    /// most likely opened the connection is first, so that its rule is named; where only the other's rules allow it, the
+    /// core finds that out itself.
+    pub(super) fn take_over(&self, connected: &Connected, opened_by: Direction) -> Outcome {
+        self.key.set(None);
+        self.is_known.set(false);
+        let directions = [opened_by, opened_by.reverse()];
+        if !directions.into_iter().all(|direction| self.passes(connected, direction, false)) {
+            return Outcome::NotAllowed;
+        }
+        if self.is_known.get() {
+            return Outcome::Known;
+        }
+        if self.key.get().is_some()
+            && let Some(direction) = connected.closed
+        {
+            self.passes(connected, direction, true);
+        }
+        let Some(key) = self.key.get() else { return Outcome::NeedsNoEntry };
+        let entry = Connection(self.entry.each_ref().map(Word::load)).unseen();
+        match Store(self.connections).insert(&key, &entry, Class::Confirmed) {
+            Ok(()) => Outcome::TakenOver(key),
+            Err(TableFull) => Outcome::NoRoom,
+        }
+    }
+
+    fn passes(&self, connected: &Connected, direction: Direction, is_fin: bool) -> bool {
+        let Some(frame) = segment(connected, direction, is_fin, self.device.bare) else { return false };
+        // The device faces the network.
+        let hook = if direction == Direction::Ingress { Hook::Received } else { Hook::Sent };
+        let seen = Sighting { ifindex: self.device.ifindex, hook, vlan_tags: 0 };
+        let mut scratch = self.scratch.get();
+        let decision = judge(&SliceFrame::new(&frame), self, seen, &mut scratch);
+        decision.reason.verdict() == Verdict::Pass
+    }
+}
+
+impl<'a> Tables<'a> for &'a Trial<'_> {
+    type Record = &'a [AtomicU64; WORDS];
+
+    fn live(self) -> u32 {
+        self.root
+    }
+
+    fn line(self, number: u32) -> Option<&'a Line> {
+        let (adopting, line) = &self.adopting;
+        if number == *adopting { Some(line) } else { self.lines.get(number as usize) }
+    }
+
+    fn opaque(self, value: u64) -> u64 {
+        value
+    }
+
+    fn reread<M>(self, _memory: &mut M) {}
+
+    fn now_ns(self) -> u64 {
+        monotonic_ns()
+    }
+
+    /// One that the table has is shown as a copy: it is none of what really happens to it.
+    fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>> {
+        if self.moment == Moment::After
+            && self.key.get().is_none()
+            && let Some(Connection(known)) = Store(self.connections).entry(key)
+        {
+            let known = Connection(known.each_ref().map(Word::load));
+            if !known.is_expired(self.now_ns()) {
+                self.remember(key, &known);
+                self.is_known.set(true);
+            }
+        }
+        self.key.get().filter(|remembered| remembered == key).map(|_| Connection(&self.entry))
+    }
+
+    fn insert(self, key: &FlowKey, connection: &Connection, _class: Class) -> Result<(), TableFull> {
+        self.remember(key, connection);
+        Ok(())
+    }
+
+    fn confirm(self, _key: &FlowKey) -> Result<(), TableFull> {
+        Ok(())
+    }
+
+    fn has_room(self, _key: &FlowKey, _flags: u8, _class: Class) -> bool {
+        true
+    }
+
+    fn datagram(self, _key: &FragmentKey) -> Option<Datagram> {
+        None
+    }
+
+    fn remember_datagram(self, _key: &FragmentKey, _datagram: &Datagram) {}
+
+    fn note_ethertype(self, _zone: u32, _ethertype: u16) {}
+}
+
+impl Trial<'_> {
+    fn remember(&self, key: &FlowKey, connection: &Connection) {
+        self.key.set(Some(*key));
+        for (cell, word) in self.entry.iter().zip(connection.0) {
+            Word::store(cell, word);
+        }
+    }
+}
+
+/// A segment as the device would carry it; all of its sequence numbers are 0. `None` for ends of two families.
+fn segment(connected: &Connected, direction: Direction, is_fin: bool, is_bare: bool) -> Option<Vec<u8>> {
+    let Connected { local, remote, .. } = connected;
+    let (from, to) = match direction {
+        Direction::Ingress => (remote, local),
+        Direction::Egress => (local, remote),
+    };
+    let (ethertype, ip) = match (from.ip(), to.ip()) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            (ether_type::IPV4, PacketBuilder::ipv4(from.octets(), to.octets(), 64))
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            (ether_type::IPV6, PacketBuilder::ipv6(from.octets(), to.octets(), 64))
+        }
+        _ => return None,
+    };
+    let mut segment = ip.tcp(from.port(), to.port(), 0, 0).ack(0);
+    if is_fin {
+        segment = segment.fin();
+    }
+    let mut frame = Vec::with_capacity(80);
+    if !is_bare {
+        // Nobody's hardware addresses.
+        frame.extend([0; 12]);
+        frame.extend(ethertype.0.to_be_bytes());
+    }
+    segment.write_to_vec(&mut frame, &[]).ok()?;
+    Some(frame)
+}
