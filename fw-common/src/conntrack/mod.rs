@@ -67,6 +67,7 @@ impl<C: Cell> Record for &[C; WORDS] {
 
 /// A tracked connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Connection<R = [u64; WORDS]>(pub R);
 
 const STATUS: usize = 0;

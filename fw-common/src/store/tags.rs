@@ -64,7 +64,7 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
     }
 
     #[inline(always)]
-    fn taken(self) -> u64 {
+    pub(super) fn taken(self) -> u64 {
         self.fold(|word| (word & !(LANES | TOPS)).wrapping_add(!TOPS) | word)
     }
 

@@ -124,17 +124,20 @@ impl ConnectionTable {
     }
 
     /// Takes over the connections of another store, those that it does not know or knows less of; how many it had no
-    /// place for.
+    /// place for. Not into one that programs use: a process may be killed at any of its steps.
     pub(super) fn move_in(&self, other: &Self) -> u64 {
+        other.live().filter(|(key, it, class)| Store(self).move_in(key, it, *class).is_err()).count() as u64
+    }
+
+    /// Whether it knows as much of a connection.
+    pub(super) fn knows(&self, key: &FlowKey, connection: &Connection) -> bool {
+        Store(self).entry(key).is_some_and(|known| known.packets() >= connection.packets())
+    }
+
+    /// All connections that have not expired.
+    pub(super) fn live(&self) -> impl Iterator<Item = (FlowKey, Connection, Class)> + '_ {
         let now_ns = monotonic_ns();
-        let mut lost = 0;
-        for (key, connection, class) in other.iter().filter(|(_, it, _)| !it.is_expired(now_ns)) {
-            let known = Store(self).entry(&key).map(|known| known.packets());
-            if known.is_none_or(|packets| packets < connection.packets()) {
-                lost += u64::from(Store(self).move_in(&key, &connection, class).is_err());
-            }
-        }
-        lost
+        self.iter().filter(move |(_, connection, _)| !connection.is_expired(now_ns))
     }
 
     /// Changes when every connection was last seen, for tests: a clock is nobody's to move.

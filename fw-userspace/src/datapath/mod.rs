@@ -33,9 +33,11 @@ mod place;
 mod plan;
 mod policy_array;
 mod programs;
+mod replace;
 mod resident;
 mod state;
 mod store;
+mod upkeep;
 
 use std::path::Path;
 use std::time::Duration;
@@ -52,6 +54,7 @@ pub use policy_array::PolicyArray;
 pub use programs::PROGRAMS;
 pub use resident::{Published, Resident};
 pub use store::Store;
+pub use upkeep::sweep;
 
 /// What a load is at, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

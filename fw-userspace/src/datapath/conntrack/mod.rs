@@ -7,15 +7,15 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
-use fw_common::store::Store as ConnectionStore;
 use fw_common::{Address, Direction, FlowKey};
 use rustc_hash::FxHashMap;
 
 use super::clock::{NS_PER_S, monotonic_ns};
 use super::connections::ConnectionTable;
+use super::current::Current;
 use super::inspect::{direction_name, loaded, rule_kind_name};
 use super::lock::Lock;
-use super::open_loaded;
+use super::{open_loaded, upkeep};
 use crate::compile::RuleInfo;
 use crate::error::{Error, Result};
 use crate::report::{ConnectionStatus, ProtocolName, RuleName};
@@ -138,14 +138,11 @@ impl Conntrack {
 
 /// Removes what the filter matches; how many that were.
 pub fn flush(bpffs: &Path, filter: &Filter) -> Result<u64> {
-    open_loaded(bpffs)?;
+    let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
+    Current::need(&store)?;
     let conntrack = Conntrack::open(bpffs)?;
-    let mut flushed = 0;
-    for seen in conntrack.matches(filter)? {
-        flushed += u64::from(ConnectionStore(&conntrack.table).remove(&seen.key));
-    }
-    Ok(flushed)
+    upkeep::flush(&store, conntrack.matches(filter)?.map(|seen| seen.key))
 }
 
 fn ip(address: Address) -> IpAddr {
