@@ -11,7 +11,7 @@ use fw_common::store::upkeep::{FLUSHED, MOVED, Moved, OFFSET, Swept};
 use crate::apart;
 
 /// How long one call sweeps, at most, but for its last stride: nothing else runs on its CPU meanwhile.
-const SWEEP_NS: u64 = 30_000;
+const SWEEP_NS: u64 = 20_000;
 /// Strides of one call, at most; a result has room for what they remove.
 const STRIDES: u32 = 128;
 

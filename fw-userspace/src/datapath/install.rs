@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use aya::maps::{MapData, MapInfo, PerCpuArray};
-use fw_common::store::{Layout, Store as Connections};
+use fw_common::conntrack::Class;
+use fw_common::store::Layout;
 use fw_common::verdict::Counter;
 
 use super::batch;
@@ -56,13 +57,19 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
     Ok((before != sizes.connections.connections).then_some(before))
 }
 
+/// Makes the table of connections anew, with those that packets find in this one: its memory was damaged.
+pub(super) fn rebuild(store: &Store, current: &Current) -> Result<()> {
+    replace(store, &sizes(store)?, &[CONNECTIONS, TAGS, COUNT], current)
+}
+
 /// As many buckets as the wanted connections need, or the live ones if those are more: none of them is given up for a
 /// smaller table.
 fn connections(store: &Store, present: &Sizes, need: &Sizes) -> Result<Layout> {
     if present.connections.connections == need.connections.connections {
         return Ok(present.connections);
     }
-    let live = Connections(&ConnectionTable::open(&store.maps())?).counted();
+    let table = ConnectionTable::open(&store.maps())?;
+    let live = table.live().filter(|(.., class)| *class == Class::Confirmed).count();
     Ok(need.connections.with_room_for(u32::try_from(live).unwrap_or(u32::MAX)))
 }
 

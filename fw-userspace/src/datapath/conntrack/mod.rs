@@ -15,10 +15,10 @@ use super::connections::ConnectionTable;
 use super::current::Current;
 use super::inspect::{direction_name, loaded, rule_kind_name};
 use super::lock::Lock;
-use super::{open_loaded, upkeep};
+use super::{install, open_loaded, upkeep};
 use crate::compile::RuleInfo;
 use crate::error::{Error, Result};
-use crate::report::{ConnectionStatus, ProtocolName, RuleName};
+use crate::report::{ConnectionStatus, Flushed, ProtocolName, RuleName};
 
 pub use count::Grouping;
 pub use filter::{Filter, Network, Progress};
@@ -136,13 +136,19 @@ impl Conntrack {
     }
 }
 
-/// Removes what the filter matches; how many that were.
-pub fn flush(bpffs: &Path, filter: &Filter) -> Result<u64> {
+/// Removes what the filter matches, and mends a damaged table.
+pub fn flush(bpffs: &Path, filter: &Filter) -> Result<Flushed> {
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
-    Current::need(&store)?;
+    let current = Current::need(&store)?;
     let conntrack = Conntrack::open(bpffs)?;
-    upkeep::flush(&store, conntrack.matches(filter)?.map(|seen| seen.key))
+    let flushed = upkeep::flush(&store, conntrack.matches(filter)?.map(|seen| seen.key))?;
+    // Twice: what was moving the first time is not the second.
+    let rebuilt = conntrack.table.is_damaged() && conntrack.table.is_damaged();
+    if rebuilt {
+        install::rebuild(&store, &current)?;
+    }
+    Ok(Flushed { flushed, rebuilt })
 }
 
 fn ip(address: Address) -> IpAddr {
