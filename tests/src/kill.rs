@@ -10,25 +10,30 @@ use anyhow::{Result, ensure};
 
 use crate::netns::Process;
 
-/// Calls that change what other processes see.
-const CHANGES: &[libc::c_long] = &[
-    libc::SYS_bpf,
-    libc::SYS_membarrier,
-    libc::SYS_mkdirat,
-    libc::SYS_renameat2,
-    libc::SYS_unlinkat,
-    libc::SYS_linkat,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_mkdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rename,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_rmdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_unlink,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_link,
-];
+#[cfg(target_arch = "x86_64")]
+const FILES: [libc::c_long; 5] =
+    [libc::SYS_mkdir, libc::SYS_rmdir, libc::SYS_rename, libc::SYS_unlink, libc::SYS_link];
+/// Newer architectures have none of these.
+#[cfg(not(target_arch = "x86_64"))]
+const FILES: [libc::c_long; 5] = [-1; 5];
+
+/// Whether a call makes a directory.
+#[must_use]
+pub fn is_mkdir(call: libc::c_long) -> bool {
+    [libc::SYS_mkdirat, FILES[0]].contains(&call)
+}
+
+/// Whether a call removes something from a directory.
+#[must_use]
+pub fn is_removal(call: libc::c_long) -> bool {
+    [libc::SYS_unlinkat, FILES[1], FILES[3]].contains(&call)
+}
+
+/// Whether a call changes what other processes see.
+fn is_change(call: libc::c_long) -> bool {
+    let newer = [libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_linkat];
+    [libc::SYS_bpf, libc::SYS_membarrier].contains(&call) || newer.contains(&call) || FILES.contains(&call)
+}
 
 /// Runs a command up to its call number `at` of those that change something, counted from 0, and kills it there, before
 /// the kernel does what is asked; the numbers of the calls before that one, all of them if there were fewer.
@@ -54,7 +59,7 @@ pub fn before_change(command: &mut Command, at: usize) -> Result<Vec<libc::c_lon
             signal = libc::WSTOPSIG(status) as usize;
             continue;
         }
-        let Some(call) = entered(pid)?.filter(|call| CHANGES.contains(call)) else { continue };
+        let Some(call) = entered(pid)?.filter(|call| is_change(*call)) else { continue };
         if calls.len() == at {
             // SAFETY: a signal to a child that nobody has waited for to its end.
             unsafe { libc::kill(pid, libc::SIGKILL) };
