@@ -50,7 +50,8 @@ pub(crate) fn move_in(ctx: &TcContext) -> i32 {
     let mut room = MaybeUninit::<Moved>::uninit();
     for number in 0..MOVED {
         let Some(moved) = read(ctx, number, &mut room) else { break };
-        lost = lost.wrapping_add(apart::move_one_in(&moved.key, &moved.connection, moved.is_confirmed as u32));
+        lost =
+            lost.wrapping_add(apart::move_one_in(&moved.key, &moved.connection, moved.is_confirmed as u32));
     }
     lost as i32
 }

@@ -87,7 +87,9 @@ fn what_conntrack_max_cannot_be_is_refused_and_changes_nothing() {
     let loaded = Loaded::new();
     let mut live = loaded.open(80).unwrap();
     let before = loaded.fwctl().status().unwrap();
-    for wrong in [json!(0), json!(1023), json!(16_777_217), json!(4_294_967_296_u64), json!(-1), json!("many")] {
+    for wrong in
+        [json!(0), json!(1023), json!(16_777_217), json!(4_294_967_296_u64), json!(-1), json!("many")]
+    {
         let output = loaded.fwctl().try_load(&rules(&wrong), &[]).unwrap();
         assert_eq!(output.code(), 2, "{wrong}: {}", output.said());
         let said = output.said();

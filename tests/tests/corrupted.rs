@@ -143,7 +143,7 @@ fn programs_stay_within_damaged_memory_and_deny_what_is_denied() {
                     _ => (Hook::Received, Received::Xdp),
                 };
                 // An error if it returns what is no verdict.
-                kernel.verdict(&frame, None, hook, received).unwrap();
+                let _: Verdict = kernel.verdict(&frame, None, hook, received).unwrap();
             }
         }
         let mut words = vec![0; 16];
@@ -249,12 +249,12 @@ proptest! {
             let key = key(number);
             match step {
                 0 => damage(&memory, &mut random),
-                1 => drop(store.insert(&key, &connection, Class::HalfOpen)),
-                2 => drop(store.insert(&key, &connection, Class::Confirmed)),
-                3 => drop(store.confirm(&key)),
-                4 => drop(store.remove(&key)),
-                5 => drop(store.move_in(&key, &connection, Class::Confirmed)),
-                6 => drop(store.sweep(number as u32)),
+                1 => _ = store.insert(&key, &connection, Class::HalfOpen),
+                2 => _ = store.insert(&key, &connection, Class::Confirmed),
+                3 => _ = store.confirm(&key),
+                4 => _ = store.remove(&key),
+                5 => _ = store.move_in(&key, &connection, Class::Confirmed),
+                6 => _ = store.sweep(number as u32),
                 _ => {
                     let places = (0..LAYOUT.total()).flat_map(|bucket| (0..16).map(move |place| (bucket, place)));
                     // Ten places are all of a bucket of IPv6.
@@ -365,13 +365,22 @@ fn the_words_of_the_loader_are_not_believed() {
     let mut live = loaded.open().unwrap();
     let maps = datapath::Store::open(loaded.bpffs.path()).unwrap().unwrap().maps();
     let mut count: Array<MapData, [u64; 4]> =
-        aya::maps::Map::from_map_data(MapData::from_pin(maps.join("COUNT")).unwrap()).unwrap().try_into().unwrap();
+        aya::maps::Map::from_map_data(MapData::from_pin(maps.join("COUNT")).unwrap())
+            .unwrap()
+            .try_into()
+            .unwrap();
     let [confirmed, cursor, _, secret] = count.get(&0, 0).unwrap();
     count.set(0, [confirmed, cursor, u64::MAX, secret], 0).unwrap();
-    for arguments in [&["status"][..], &["conntrack", "list"], &["conntrack", "count"], &["conntrack", "flush", "--all"]] {
+    for arguments in
+        [&["status"][..], &["conntrack", "list"], &["conntrack", "count"], &["conntrack", "flush", "--all"]]
+    {
         let output = loaded.says(arguments);
         assert_eq!(output.code(), 1, "{}", output.said());
-        assert!(output.stderr.contains("COUNT") && output.stderr.contains("unload --force"), "{}", output.said());
+        assert!(
+            output.stderr.contains("COUNT") && output.stderr.contains("unload --force"),
+            "{}",
+            output.said()
+        );
     }
     let load = loaded.fwctl().try_load(&rules(4096), &[]).unwrap();
     assert_eq!(load.code(), 1, "{}", load.said());

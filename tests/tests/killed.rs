@@ -94,9 +94,10 @@ fn a_load_that_is_killed_while_it_replaces_tables_is_ended_by_the_next() {
     let calls = kill::before_change(&mut loaded.load_command(SIZES[1]), usize::MAX).unwrap();
     loaded.check(&mut live, "not killed");
     // The directory that says so, and at the end those that go.
-    let turning = calls.iter().rposition(|call| kill::is_mkdir(*call)).expect("a directory says that hooks turn");
+    let turning =
+        calls.iter().rposition(|call| kill::is_mkdir(*call)).expect("a directory says that hooks turn");
     let over = calls.iter().rposition(|call| kill::is_removal(*call)).expect("what is over is removed");
-    let is_chosen = |at: &usize| at % 3 == 0 || calls.get(*at) != Some(&libc::SYS_bpf);
+    let is_chosen = |at: &usize| at.is_multiple_of(3) || calls.get(*at) != Some(&libc::SYS_bpf);
     let [mut unfinished, mut opened, mut killed] = [0, 0, 0];
     let mut max = SIZES.iter().copied().cycle();
     for at in (turning - 2..over + 2).filter(is_chosen) {

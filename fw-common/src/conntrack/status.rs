@@ -5,10 +5,12 @@ use crate::flow::Direction;
 use crate::layout::InterfaceLine;
 use crate::packet::{Packet, protocol};
 
-/// Ticks that an entry may be ahead of the clock: 2 s (and in nanoseconds below 2³¹, an immediate of the bytecode). CPUs
-/// differ by less than one tick; half of all ticks, as a signed difference would have it, would bring to life again what
-/// has expired more than a year ago and was never swept.
+/// Ticks that an entry may be ahead of the clock: 2 s (and below 2³¹ ns, an immediate of the bytecode). CPUs differ by
+/// less than one tick; half of all ticks, as a signed difference would have it, would bring to life again what has expired
+/// more than a year ago and was never swept.
 const AHEAD: u32 = 120;
+const AHEAD_NS: u64 = AHEAD as u64 * TICK_NS;
+const TICK_NS: u64 = 1 << TICK_SHIFT;
 
 /// Last packet that had an effect, in ticks (32 bits); idle seconds after which it is over (19); [`State`] (4);
 /// [`Direction`] of the first packet (1); flags (8).
@@ -110,7 +112,6 @@ impl Status {
     /// the clock: by [`AHEAD`] at most. What lies further ahead has been idle since the ticks last went round.
     #[inline(always)]
     pub const fn idle(self, now_ns: u64) -> (i64, i64) {
-        const AHEAD_NS: u64 = (AHEAD as u64) << TICK_SHIFT;
         let (idle_ns, allowed_ns) = self.idle_and_ahead(now_ns);
         (idle_ns.wrapping_sub(AHEAD_NS).cast_signed(), allowed_ns.wrapping_sub(AHEAD_NS).cast_signed())
     }
@@ -120,9 +121,8 @@ impl Status {
     pub(crate) const fn idle_and_ahead(self, now_ns: u64) -> (u64, u64) {
         let idle = tick(now_ns).wrapping_sub(self.last_seen()).wrapping_add(AHEAD);
         // A tick that has begun is none that has passed.
-        let allowed_ns = (self.timeout_s() as u64)
-            .wrapping_mul(1_000_000_000)
-            .wrapping_add((1 + AHEAD as u64) << TICK_SHIFT);
+        let allowed_ns =
+            (self.timeout_s() as u64).wrapping_mul(1_000_000_000).wrapping_add(AHEAD_NS + TICK_NS);
         ((idle as u64) << TICK_SHIFT, allowed_ns)
     }
 }
@@ -169,7 +169,10 @@ mod tests {
         let near = u64::from(AHEAD);
         assert_eq!([1, near, near + 1, 1 << 30, 1 << 31].map(ahead), [false, false, true, true, true]);
         let ago = |ticks: u64| is_over(now_ns - (ticks << TICK_SHIFT), now_ns, 350);
-        assert_eq!([0, 20_000, 30_000, 1 << 31, (1 << 32) - near - 1].map(ago), [false, false, true, true, true]);
+        assert_eq!(
+            [0, 20_000, 30_000, 1 << 31, (1 << 32) - near - 1].map(ago),
+            [false, false, true, true, true]
+        );
         // After 2.3 years without a sweep, for as long as it may be ahead and idle: two seconds and its timeout.
         assert_eq!([(1 << 32) - near, (1 << 32) + 20_000, (1 << 32) + 30_000].map(ago), [false, false, true]);
     }

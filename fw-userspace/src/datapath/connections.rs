@@ -75,7 +75,9 @@ impl Founded {
         let (connections, ipv4) = (max as u32, (max >> 32) as u32);
         match total.checked_sub(ipv4) {
             Some(ipv6) => Ok(Self { layout: Layout { ipv4, ipv6, connections }, secret }),
-            None => Err(map_error(COUNT, &format!("it says {ipv4} buckets of IPv4, there are {total} in all"))),
+            None => {
+                Err(map_error(COUNT, &format!("it says {ipv4} buckets of IPv4, there are {total} in all")))
+            }
         }
     }
 }
@@ -141,7 +143,8 @@ impl ConnectionTable {
     pub(super) fn live(&self) -> impl Iterator<Item = (FlowKey, Connection, Class)> + '_ {
         let now_ns = monotonic_ns();
         let is_live = move |connection: &Connection| !connection.is_expired(now_ns);
-        self.iter().filter(move |(key, connection, _)| is_live(connection) && Store(self).entry(key).is_some())
+        self.iter()
+            .filter(move |(key, connection, _)| is_live(connection) && Store(self).entry(key).is_some())
     }
 
     /// Whether its memory was damaged: entries that no packet finds, or far more or fewer counted than are there.

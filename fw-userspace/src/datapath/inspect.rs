@@ -14,10 +14,10 @@ use super::connections::ConnectionTable;
 use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
+use super::lock::Lock;
 use super::policy_array::{map_error, open_map};
 use super::state::{State, Via};
 use super::store::Store;
-use super::lock::Lock;
 use super::{install, open_loaded};
 use crate::compile::RuleKind;
 use crate::error::{Error, Result};
@@ -159,7 +159,11 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
 
 fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
     let devices = devices::list()?;
-    Ok(state.hooks.iter().map(|hook| hook_report(hook, hooks::verify(hook, &devices, &store.programs()))).collect())
+    Ok(state
+        .hooks
+        .iter()
+        .map(|hook| hook_report(hook, hooks::verify(hook, &devices, &store.programs())))
+        .collect())
 }
 
 fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {

@@ -19,12 +19,7 @@ use super::{hooks, upkeep};
 use crate::error::{Error, Result};
 
 /// Replaces the programs and these maps. On a failure the hooks that were turned already are turned back.
-pub(super) fn replace(
-    store: &Store,
-    sizes: &Sizes,
-    grown: &[&'static str],
-    current: &Current,
-) -> Result<()> {
+pub(super) fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Current) -> Result<()> {
     let next = store.next();
     make(&next)?;
     if let Err(error) = prepare(store, sizes, grown) {

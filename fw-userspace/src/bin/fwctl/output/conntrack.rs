@@ -107,6 +107,8 @@ fn holders(output: &mut Output, title: &'static str, columns: &'static [&'static
 pub(crate) fn flushed(output: &mut Output, flushed: &Flushed) {
     output.line(format!("flushed {}", counted(flushed.flushed as usize, "connection")));
     if flushed.rebuilt {
-        output.line("the table of connections was damaged: it was made anew, with those that could be found in it");
+        output.line(
+            "the table of connections was damaged: it was made anew, with those that could be found in it",
+        );
     }
 }
