@@ -6,6 +6,7 @@
 
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
+use fw_common::store::upkeep::STRIDE;
 use fw_common::store::{self, Place, Store};
 
 use crate::shared::Connections;
@@ -31,6 +32,35 @@ pub extern "C" fn choose(first: u32, second: u32, is_confirmed: u32) -> u64 {
 #[inline(never)]
 pub extern "C" fn reclaim(first: u32, second: u32) -> u64 {
     store::reclaim(Connections, first, second)
+}
+
+/// Removes all that has expired from a bucket; how many that were.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn clear_expired(bucket: u32) -> u32 {
+    store::clear_expired(Connections, bucket)
+}
+
+/// [`Store::sweep`] of [`STRIDE`] buckets.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sweep_stride() -> u32 {
+    STORE.sweep(STRIDE)
+}
+
+/// 1 if a connection was there, and is there no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn remove(key: *const FlowKey) -> u32 {
+    borrow(key).map_or(0, |key| u32::from(STORE.remove(key)))
+}
+
+/// 1 if a connection had no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn move_one_in(key: *const FlowKey, connection: *const Connection, is_confirmed: u32) -> u32 {
+    let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else { return 1 };
+    u32::from(STORE.move_in(key, connection, class(is_confirmed)).is_err())
 }
 
 /// Puts a connection somewhere, to be settled there: [`Place::to_word`], nowhere if there was no room.

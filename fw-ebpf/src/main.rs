@@ -13,6 +13,7 @@ mod maps;
 mod rehearse;
 mod report;
 mod shared;
+mod upkeep;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::macros::{classifier, xdp};
@@ -56,6 +57,24 @@ fn judge_skb(ctx: &TcContext, hook: Hook) -> i32 {
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,
     }
+}
+
+/// Removes what has expired; see [`upkeep`], as for the next two. Attached nowhere.
+#[classifier]
+pub fn sweep(_: TcContext) -> i32 {
+    upkeep::sweep()
+}
+
+/// Removes the connections that it is given.
+#[classifier]
+pub fn flush(ctx: TcContext) -> i32 {
+    upkeep::flush(&ctx)
+}
+
+/// Takes over the connections that it is given from another table.
+#[classifier]
+pub fn move_in(ctx: TcContext) -> i32 {
+    upkeep::move_in(&ctx)
 }
 
 /// The kernel grants GPL programs every helper that is used here.

@@ -58,6 +58,10 @@ pub(crate) static RULES: PerCpuArray<Counter> = PerCpuArray::with_max_entries(25
 #[map]
 static SCRATCH: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 
+/// The same for rehearsals, which Linux before 6.10 interrupts for packets: a test run did not switch softirqs off.
+#[map]
+static REHEARSAL: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+
 /// What a program needs besides its stack.
 pub(crate) struct Room {
     /// For the judgement.
@@ -73,6 +77,14 @@ pub(crate) fn room<'a>() -> Option<&'a mut Room> {
     // the other. All its bits were written by these programs or are the zeroes of a fresh map, which are valid for
     // every enum in it.
     SCRATCH.get_ptr_mut(0).map(|room| unsafe { &mut *room })
+}
+
+/// This CPU's room for a rehearsal.
+#[inline(always)]
+pub(crate) fn rehearsal_room<'a>() -> Option<&'a mut Room> {
+    // SAFETY: as above, but that two rehearsals may have one room at a time where they interrupt each other: then one of
+    // them gives a wrong answer to a question, and reads nothing but these bits.
+    REHEARSAL.get_ptr_mut(0).map(|room| unsafe { &mut *room })
 }
 
 /// How many buckets there are of either family, and how many connections may be in them; set by the loader.

@@ -24,7 +24,7 @@ pub fn explain_sent(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn rehearse(ctx: &TcContext, hook: Hook) -> i32 {
-    let (Some(room), Some(maps)) = (maps::room(), Maps::new()) else { return TC_ACT_SHOT };
+    let (Some(room), Some(maps)) = (maps::rehearsal_room(), Maps::new()) else { return TC_ACT_SHOT };
     let frame = SkbFrame::new(ctx, &mut room.memory);
     let seen = Sighting { ifindex: frame.ifindex(), hook, vlan_tags: frame.tags() };
     let rehearsed = decide(&frame, maps, seen, &mut room.scratch);

@@ -109,6 +109,11 @@ impl<'a> Buckets<'a> for Connections {
     }
 
     #[inline(always)]
+    fn clear_expired(self, bucket: u32) -> u32 {
+        apart::clear_expired(bucket)
+    }
+
+    #[inline(always)]
     fn layout(self) -> Layout {
         maps::layout()
     }

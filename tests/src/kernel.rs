@@ -247,6 +247,16 @@ impl Kernel {
         Store(&self.connections).counted()
     }
 
+    /// The table of connections, to be looked at or damaged.
+    pub fn table(&self) -> &ConnectionTable {
+        &self.connections
+    }
+
+    /// The array of the rules.
+    pub fn policy(&self) -> &PolicyArray {
+        &self.policy
+    }
+
     /// All entries as they lie there, expired ones included.
     pub fn entries(&self) -> Vec<(FlowKey, Connection, Class)> {
         self.connections.iter().collect()

@@ -67,6 +67,7 @@ impl<C: Cell> Record for &[C; WORDS] {
 
 /// A tracked connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
 pub struct Connection<R = [u64; WORDS]>(pub R);
 
 const STATUS: usize = 0;
@@ -210,7 +211,7 @@ impl<R: Record> Connection<R> {
     /// Whether it has been idle for longer than its state allows; up to two ticks late, never early.
     #[inline(always)]
     pub fn is_expired(&self, now_ns: u64) -> bool {
-        let (idle_ns, allowed_ns) = self.status().idle(now_ns);
+        let (idle_ns, allowed_ns) = self.status().idle_and_ahead(now_ns);
         idle_ns > allowed_ns
     }
 
@@ -226,7 +227,7 @@ impl<R: Record> Connection<R> {
         change: bool,
     ) -> Step {
         let mut status = self.status();
-        let (idle_ns, allowed_ns) = status.idle(now_ns);
+        let (idle_ns, allowed_ns) = status.idle_and_ahead(now_ns);
         if idle_ns > allowed_ns {
             return Step::Expired;
         }

@@ -5,6 +5,13 @@ use crate::flow::Direction;
 use crate::layout::InterfaceLine;
 use crate::packet::{Packet, protocol};
 
+/// Ticks that an entry may be ahead of the clock: 2 s (and below 2³¹ ns, an immediate of the bytecode). CPUs differ by
+/// less than one tick; half of all ticks, as a signed difference would have it, would bring to life again what has expired
+/// more than a year ago and was never swept.
+const AHEAD: u32 = 120;
+const AHEAD_NS: u64 = AHEAD as u64 * TICK_NS;
+const TICK_NS: u64 = 1 << TICK_SHIFT;
+
 /// Last packet that had an effect, in ticks (32 bits); idle seconds after which it is over (19); [`State`] (4);
 /// [`Direction`] of the first packet (1); flags (8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,13 +109,21 @@ impl Status {
     }
 
     /// Nanoseconds that it has been idle and may be. Less than none where another CPU has seen it after we have looked at
-    /// the clock.
+    /// the clock: by [`AHEAD`] at most. What lies further ahead has been idle since the ticks last went round.
     #[inline(always)]
     pub const fn idle(self, now_ns: u64) -> (i64, i64) {
-        let idle = tick(now_ns).wrapping_sub(self.last_seen()).cast_signed();
+        let (idle_ns, allowed_ns) = self.idle_and_ahead(now_ns);
+        (idle_ns.wrapping_sub(AHEAD_NS).cast_signed(), allowed_ns.wrapping_sub(AHEAD_NS).cast_signed())
+    }
+
+    /// Both, and [`AHEAD`] in addition, so that neither is negative.
+    #[inline(always)]
+    pub(crate) const fn idle_and_ahead(self, now_ns: u64) -> (u64, u64) {
+        let idle = tick(now_ns).wrapping_sub(self.last_seen()).wrapping_add(AHEAD);
         // A tick that has begun is none that has passed.
-        let allowed_ns = (self.timeout_s() as u64).wrapping_mul(1_000_000_000).wrapping_add(1 << TICK_SHIFT);
-        ((idle as i64) << TICK_SHIFT, allowed_ns.cast_signed())
+        let allowed_ns =
+            (self.timeout_s() as u64).wrapping_mul(1_000_000_000).wrapping_add(AHEAD_NS + TICK_NS);
+        ((idle as u64) << TICK_SHIFT, allowed_ns)
     }
 }
 
@@ -145,6 +160,21 @@ mod tests {
         let round_ns = 1 << (32 + TICK_SHIFT);
         assert!(!is_over(round_ns - 5 * S, round_ns + 5 * S, 10));
         assert!(is_over(round_ns - 5 * S, round_ns + 6 * S, 10));
+    }
+
+    #[test]
+    fn what_is_far_ahead_is_over_and_what_is_over_stays_so_until_the_ticks_go_round() {
+        let now_ns = 5 << (31 + TICK_SHIFT);
+        let ahead = |ticks: u64| is_over(now_ns + (ticks << TICK_SHIFT), now_ns, 350);
+        let near = u64::from(AHEAD);
+        assert_eq!([1, near, near + 1, 1 << 30, 1 << 31].map(ahead), [false, false, true, true, true]);
+        let ago = |ticks: u64| is_over(now_ns - (ticks << TICK_SHIFT), now_ns, 350);
+        assert_eq!(
+            [0, 20_000, 30_000, 1 << 31, (1 << 32) - near - 1].map(ago),
+            [false, false, true, true, true]
+        );
+        // After 2.3 years without a sweep, for as long as it may be ahead and idle: two seconds and its timeout.
+        assert_eq!([(1 << 32) - near, (1 << 32) + 20_000, (1 << 32) + 30_000].map(ago), [false, false, true]);
     }
 
     #[test]

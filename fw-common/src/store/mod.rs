@@ -20,6 +20,7 @@ mod key;
 mod place;
 mod search;
 mod tags;
+pub mod upkeep;
 
 use crate::conntrack::{Class, Connection, WORDS};
 use crate::flow::FlowKey;
@@ -29,7 +30,7 @@ use crate::tables::TableFull;
 pub use key::Layout;
 use key::{Entry, KEY_WORDS, Spot, key_of_words, words_of_key};
 pub use place::Place;
-pub use search::{choose, find, reclaim};
+pub use search::{choose, clear_expired, find, reclaim};
 use tags::{BUSY, CONFIRMED, FREE, Tags};
 
 /// A word that CPUs share.
@@ -72,7 +73,7 @@ pub trait Buckets<'a>: Copy {
         all: &'a [Self::Cell; OF],
         offset: u32,
     ) -> Option<&'a [Self::Cell; COUNT]>;
-    /// [`find`], perhaps as a function of its own. So the next two.
+    /// [`find`], perhaps as a function of its own. So the next three.
     #[inline(always)]
     fn find(self, key: &FlowKey) -> Place {
         find(self, key)
@@ -86,6 +87,11 @@ pub trait Buckets<'a>: Copy {
     #[inline(always)]
     fn reclaim(self, first: u32, second: u32) -> u64 {
         reclaim(self, first, second)
+    }
+    /// [`clear_expired`].
+    #[inline(always)]
+    fn clear_expired(self, bucket: u32) -> u32 {
+        clear_expired(self, bucket)
     }
     /// How many there are.
     fn layout(self) -> Layout;
@@ -118,22 +124,16 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// Remembers a flow in place of what its key may stand for already.
     pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.add(key, connection, class, true)
+        self.place(key, connection, class, true).map(|place| self.settle(key, place))
     }
 
-    /// The same for a connection that moves in from another store, whatever the limit.
+    /// Takes over a connection from another store, whatever the limit, unless it is known here and as well.
     pub fn move_in(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.add(key, connection, class, false)
-    }
-
-    fn add(
-        self,
-        key: &FlowKey,
-        connection: &Connection,
-        class: Class,
-        is_limited: bool,
-    ) -> Result<(), TableFull> {
-        self.place(key, connection, class, is_limited).map(|place| self.settle(key, place))
+        let known = self.entry(key).map(|known| known.packets());
+        if known.is_some_and(|packets| packets >= connection.packets()) {
+            return Ok(());
+        }
+        self.place(key, connection, class, false).map(|place| self.settle(key, place))
     }
 
     /// The second half of [`Self::insert`]: removes the other entry of this key, if another CPU has made one meanwhile.
@@ -226,9 +226,22 @@ impl<'a, B: Buckets<'a>> Store<B> {
         Some((key, Connection(entry).copied(), class))
     }
 
-    /// Removes what has expired from a bucket; how many that were.
-    pub fn sweep(self, bucket: u32) -> u32 {
-        search::sweep(self.0, bucket)
+    /// Removes what has expired from the next buckets of either family, so many of each, from where the last search for
+    /// it ended; how many entries that were.
+    #[inline(always)]
+    pub fn sweep(self, buckets: u32) -> u32 {
+        let Some([_, cursor]) = self.0.counts() else { return 0 };
+        let start = cursor.load();
+        cursor.store(start.wrapping_add(u64::from(buckets)));
+        let Layout { ipv4, ipv6, .. } = self.0.layout();
+        let mut removed = 0u32;
+        for step in 0..buckets {
+            let next = (start as u32).wrapping_add(step);
+            let family = [next.checked_rem(ipv4).unwrap_or(0), next.checked_rem(ipv6).unwrap_or(0)];
+            removed = removed.wrapping_add(self.0.clear_expired(family[0]));
+            removed = removed.wrapping_add(self.0.clear_expired(ipv4.wrapping_add(family[1])));
+        }
+        removed
     }
 
     /// Removes what is at a place, if it has expired: claimed first, since what is there may have become another.

@@ -14,7 +14,7 @@ const ALIKE: u32 = 3;
 
 /// Buckets of either family that an insertion at the limit searches for what has expired, besides its own two.
 const SWEPT: u32 = 2;
-/// How many expired entries of a bucket are removed at a time: more than are inserted.
+/// How many expired entries of a bucket an insertion removes at a time: more than are inserted.
 const REMOVED: u32 = 4;
 
 /// Where a key is.
@@ -157,24 +157,33 @@ pub fn reclaim<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> u64 {
     let Some([_, cursor]) = buckets.counts() else { return u64::MAX };
     let start = cursor.load();
     cursor.store(start.wrapping_add(u64::from(SWEPT)));
-    sweep(buckets, first);
-    sweep(buckets, second);
+    sweep::<_, REMOVED>(buckets, first);
+    sweep::<_, REMOVED>(buckets, second);
     let Layout { ipv4, ipv6, .. } = buckets.layout();
     for step in 0..SWEPT {
         let next = (start as u32).wrapping_add(step);
-        sweep(buckets, next.checked_rem(ipv4).unwrap_or(0));
-        sweep(buckets, ipv4.wrapping_add(next.checked_rem(ipv6).unwrap_or(0)));
+        sweep::<_, REMOVED>(buckets, next.checked_rem(ipv4).unwrap_or(0));
+        sweep::<_, REMOVED>(buckets, ipv4.wrapping_add(next.checked_rem(ipv6).unwrap_or(0)));
     }
     Store(buckets).counted()
 }
 
-/// Removes some of what has expired from a bucket; how many that were.
+/// Removes all that has expired from a bucket; how many that were. An empty one costs a look at its tags.
+#[inline(always)]
+pub fn clear_expired<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> u32 {
+    match Tags::of(buckets, bucket) {
+        Some(tags) if tags.taken() != 0 => sweep::<_, { Layout::PLACES }>(buckets, bucket),
+        _ => 0,
+    }
+}
+
+/// Removes what has expired from a bucket, so many at most; how many that were.
 #[inline(never)]
-pub(super) fn sweep<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> u32 {
+fn sweep<'a, B: Buckets<'a>, const MOST: u32>(buckets: B, bucket: u32) -> u32 {
     let Some(tags) = Tags::of(buckets, bucket) else { return 0 };
     let mut expired = tags.expired(bucket, buckets.layout().is_ipv4(bucket), buckets.now_ns());
     let mut removed = 0u32;
-    for _ in 0..REMOVED {
+    for _ in 0..MOST {
         if expired == 0 {
             break;
         }

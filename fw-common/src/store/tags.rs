@@ -64,7 +64,7 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
     }
 
     #[inline(always)]
-    fn taken(self) -> u64 {
+    pub(super) fn taken(self) -> u64 {
         self.fold(|word| (word & !(LANES | TOPS)).wrapping_add(!TOPS) | word)
     }
 
@@ -76,9 +76,9 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
         let mut expired = 0u64;
         for place in 0..places {
             let Some(status) = entries.get(Entry::of(is_ipv4, place).connection as usize) else { break };
-            let (idle_ns, allowed_ns) = Status(status.load()).idle(now_ns);
-            let idle_ns = self.buckets.opaque(idle_ns.cast_unsigned());
-            let is_over = allowed_ns.cast_unsigned().wrapping_sub(idle_ns) >> 63;
+            let (idle_ns, allowed_ns) = Status(status.load()).idle_and_ahead(now_ns);
+            let idle_ns = self.buckets.opaque(idle_ns);
+            let is_over = allowed_ns.wrapping_sub(idle_ns) >> 63;
             expired |= is_over.wrapping_shl(bit(place));
         }
         expired & self.taken()

@@ -67,13 +67,18 @@ impl Founded {
             open_map(&maps.join(COUNT))?.try_into().map_err(|fault: MapError| error(&fault))?;
         let words = counts.get(&0, 0).map_err(|fault| error(&fault))?;
         let info = MapInfo::from_pin(maps.join(CONNECTIONS)).map_err(|fault| error(&fault))?;
-        Ok(Self::from_words(&words, info.max_entries()))
+        Self::from_words(&words, info.max_entries())
     }
 
-    fn from_words(words: &[u64; COUNT_WORDS], total: u32) -> Self {
+    fn from_words(words: &[u64; COUNT_WORDS], total: u32) -> Result<Self> {
         let [_, _, max, secret] = *words;
         let (connections, ipv4) = (max as u32, (max >> 32) as u32);
-        Self { layout: Layout { ipv4, ipv6: total.saturating_sub(ipv4), connections }, secret }
+        match total.checked_sub(ipv4) {
+            Some(ipv6) => Ok(Self { layout: Layout { ipv4, ipv6, connections }, secret }),
+            None => {
+                Err(map_error(COUNT, &format!("it says {ipv4} buckets of IPv4, there are {total} in all")))
+            }
+        }
     }
 }
 
@@ -97,7 +102,7 @@ impl ConnectionTable {
         let words = std::array::from_fn(|index| {
             counts.words().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
         });
-        let founded = Founded::from_words(&words, total);
+        let founded = Founded::from_words(&words, total)?;
         Ok(Self { buckets, tags: map(tags, TAGS)?, counts, founded })
     }
 
@@ -124,17 +129,34 @@ impl ConnectionTable {
     }
 
     /// Takes over the connections of another store, those that it does not know or knows less of; how many it had no
-    /// place for.
+    /// place for. Not into one that programs use: a process may be killed at any of its steps.
     pub(super) fn move_in(&self, other: &Self) -> u64 {
+        other.live().filter(|(key, it, class)| Store(self).move_in(key, it, *class).is_err()).count() as u64
+    }
+
+    /// Whether it knows as much of a connection.
+    pub(super) fn knows(&self, key: &FlowKey, connection: &Connection) -> bool {
+        Store(self).entry(key).is_some_and(|known| known.packets() >= connection.packets())
+    }
+
+    /// All connections that have not expired and that a packet would find: in damaged memory there may be others.
+    pub(super) fn live(&self) -> impl Iterator<Item = (FlowKey, Connection, Class)> + '_ {
         let now_ns = monotonic_ns();
-        let mut lost = 0;
-        for (key, connection, class) in other.iter().filter(|(_, it, _)| !it.is_expired(now_ns)) {
-            let known = Store(self).entry(&key).map(|known| known.packets());
-            if known.is_none_or(|packets| packets < connection.packets()) {
-                lost += u64::from(Store(self).move_in(&key, &connection, class).is_err());
-            }
+        let is_live = move |connection: &Connection| !connection.is_expired(now_ns);
+        self.iter()
+            .filter(move |(key, connection, _)| is_live(connection) && Store(self).entry(key).is_some())
+    }
+
+    /// Whether its memory was damaged: entries that no packet finds, or far more or fewer counted than are there.
+    pub(super) fn is_damaged(&self) -> bool {
+        // What may come and go while we look.
+        let moving = u64::from(64 + self.founded.layout.total() / 16);
+        let [mut confirmed, mut lost] = [0u64; 2];
+        for (key, _, class) in self.iter() {
+            confirmed += u64::from(class == Class::Confirmed);
+            lost += u64::from(Store(self).entry(&key).is_none());
         }
-        lost
+        lost > moving || Store(self).counted().abs_diff(confirmed) > moving
     }
 
     /// Changes when every connection was last seen, for tests: a clock is nobody's to move.

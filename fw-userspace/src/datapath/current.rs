@@ -6,6 +6,7 @@ use super::place::is_same_place;
 use super::plan::Devices;
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::POLICY;
+use super::replace::finish;
 use super::state::{Hook, State};
 use super::store::Store;
 use crate::compile::Numbering;
@@ -69,10 +70,23 @@ impl Current {
         Ok(Some(Self { live, state, is_in_force: in_force.is_some(), hooks }))
     }
 
+    /// The same for a command that will change it, and has the lock: first it ends what a killed one began.
+    pub(super) fn read_to_change(store: &Store) -> Result<Option<Self>> {
+        let current = Self::read(store)?;
+        if let Some(current) = &current {
+            finish(store, current)?;
+        }
+        Ok(current)
+    }
+
+    /// As [`Self::read_to_change`], or an error.
     pub(super) fn need(store: &Store) -> Result<Self> {
-        Self::read(store)?.ok_or_else(|| {
-            Error::system("a load was cut off before it took effect; load again, or `fwctl unload --force`")
-        })
+        Self::read_to_change(store)?.ok_or_else(nothing)
+    }
+
+    /// What is to be removed, however it is.
+    pub(super) fn need_as_it_is(store: &Store) -> Result<Self> {
+        Self::read(store)?.ok_or_else(nothing)
     }
 
     /// The live generation's, whether in force or not: numbers that were given out stay given out.
@@ -105,6 +119,10 @@ impl Current {
     pub(super) fn said(&self) -> Devices {
         Devices { given: self.state.given.clone(), taken: self.state.taken.clone() }
     }
+}
+
+fn nothing() -> Error {
+    Error::system("a load was cut off before it took effect; load again, or `fwctl unload --force`")
 }
 
 /// The checked rules of a file that was loaded.

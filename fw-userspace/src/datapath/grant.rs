@@ -1,6 +1,6 @@
 //! From a rule set to the enforced one: resolve devices, compile, make room, attach, publish, detach, in this order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fw_common::layout::Root;
 use fw_common::store::Layout;
@@ -14,11 +14,14 @@ use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::takeover::{Moment, Takeover};
-use super::{LoadOptions, Phase, devices, inspect, install};
+use super::{LoadOptions, Phase, devices, inspect, install, upkeep};
 use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
+
+/// How long a load sweeps the connections: not the whole of a large table, the next load goes on there.
+const SWEEP: Duration = Duration::from_millis(2);
 
 /// What is to be in force.
 pub(super) struct Wish<'a> {
@@ -167,6 +170,9 @@ impl Wish<'_> {
         report.notes = ready.plan.notes.clone();
         self.fill(&mut report, &ready);
         array.settle();
+        if let Err(error) = upkeep::sweep(store, SWEEP) {
+            report.notes.push(format!("expired connections stay until their places are needed: {error}"));
+        }
         Ok(Granted { report, state, members: ready.compiled.members })
     }
 

@@ -270,15 +270,15 @@ pub(super) struct Verified {
     pub(super) ahead: Vec<String>,
 }
 
-/// Asks the kernel whether a hook still runs our program.
-pub(super) fn verify(store: &Store, hook: &Hook, devices: &[Device]) -> Verified {
+/// Asks the kernel whether a hook still runs the program that is pinned in `programs`.
+pub(super) fn verify(hook: &Hook, devices: &[Device], programs: &Path) -> Verified {
     let Some(device) = devices.iter().find(|device| device.ifindex == hook.ifindex) else {
         return Verified {
             problem: Some(format!("the device \"{}\" (index {}) is gone", hook.device, hook.ifindex)),
             ahead: Vec::new(),
         };
     };
-    let ours = match program_ids(store, hook) {
+    let ours = match program_ids(hook, programs) {
         Ok(ours) => ours,
         Err(error) => return Verified { problem: Some(error.to_string()), ahead: Vec::new() },
     };
@@ -340,14 +340,13 @@ fn verify_tcx(hook: &Hook, device: &Device, ours: u32) -> Verified {
     Verified { problem: None, ahead }
 }
 
-fn program_ids(store: &Store, hook: &Hook) -> Result<u32> {
+fn program_ids(hook: &Hook, programs: &Path) -> Result<u32> {
     let name = match (hook.via, hook.side) {
         (Via::Xdp, _) => XDP_RECEIVED,
         (_, Side::Received) => TC_RECEIVED,
         (_, Side::Sent) => TC_SENT,
     };
-    let path = store.programs().join(name);
-    let info = ProgramInfo::from_pin(&path)
+    let info = ProgramInfo::from_pin(programs.join(name))
         .map_err(|error| Error::system(format!("the program \"{name}\" is not pinned any more: {error}")))?;
     Ok(info.id())
 }

@@ -14,6 +14,7 @@ use super::connections::ConnectionTable;
 use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
+use super::lock::Lock;
 use super::policy_array::{map_error, open_map};
 use super::state::{State, Via};
 use super::store::Store;
@@ -122,6 +123,16 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
 
 pub(super) fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
     let store = open_loaded(bpffs)?;
+    if store.reached().is_some() {
+        // By a command that is at it, which is soon done, or by one that was killed.
+        let _lock = Lock::take(bpffs)?;
+        if store.reached().is_some() {
+            return Err(Error::system(
+                "a command was killed while it put new programs in place: some hooks may follow the former table of \
+                 connections and others the new one; `fwctl load FILE` ends what it began",
+            ));
+        }
+    }
     let current = Current::read(&store)?
         .ok_or_else(|| Error::system("nothing is loaded; load a rules file with `fwctl load FILE`"))?;
     Ok((store, current))
@@ -156,7 +167,11 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
 
 fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
     let devices = devices::list()?;
-    Ok(state.hooks.iter().map(|hook| hook_report(hook, hooks::verify(store, hook, &devices))).collect())
+    Ok(state
+        .hooks
+        .iter()
+        .map(|hook| hook_report(hook, hooks::verify(hook, &devices, &store.programs())))
+        .collect())
 }
 
 fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {

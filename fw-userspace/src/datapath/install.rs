@@ -1,21 +1,22 @@
-//! Bringing maps and programs into the kernel, and replacing them by larger or newer ones under traffic.
+//! Maps and programs in the kernel: that they are there, and how large.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
 use aya::maps::{MapData, MapInfo, PerCpuArray};
-use fw_common::store::{Layout, Store as Connections};
+use fw_common::conntrack::Class;
+use fw_common::store::Layout;
 use fw_common::verdict::Counter;
 
+use super::batch;
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::current::Current;
-use super::policy_array::{PolicyArray, map_error, open_map, wait_for_readers};
+use super::policy_array::{map_error, open_map};
 use super::programs::{self, MAPS, POLICY, Sizes};
-use super::state::Hook;
+use super::replace::replace;
 use super::store::Store;
-use super::{batch, devices, hooks};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Makes sure that the pinned maps hold `need` and that the pinned programs are of this build. Programs that run are
 /// replaced in place; all of them, old and new, follow the same live word meanwhile. Tells how many connections there
@@ -56,92 +57,24 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
     Ok((before != sizes.connections.connections).then_some(before))
 }
 
+/// Makes the table of connections anew, with those that packets find in this one: its memory was damaged.
+pub(super) fn rebuild(store: &Store, current: &Current) -> Result<()> {
+    replace(store, &sizes(store)?, &[CONNECTIONS, TAGS, COUNT], current)
+}
+
 /// As many buckets as the wanted connections need, or the live ones if those are more: none of them is given up for a
 /// smaller table.
 fn connections(store: &Store, present: &Sizes, need: &Sizes) -> Result<Layout> {
     if present.connections.connections == need.connections.connections {
         return Ok(present.connections);
     }
-    let live = Connections(&ConnectionTable::open(&store.maps())?).counted();
+    let table = ConnectionTable::open(&store.maps())?;
+    let live = table.live().filter(|(.., class)| *class == Class::Confirmed).count();
     Ok(need.connections.with_room_for(u32::try_from(live).unwrap_or(u32::MAX)))
 }
 
-/// Everything new is made beside the old, the hooks are turned to it one by one, and only then does it take the old
-/// one's place; on a failure those already turned are turned back.
-fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], current: &Current) -> Result<()> {
-    let next = store.next();
-    let _ = fs::remove_dir_all(&next);
-    fs::create_dir(&next)
-        .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", next.display())))?;
-    if let Err(error) = prepare(store, sizes, grown) {
-        // A map that was made already may be large.
-        let _ = fs::remove_dir_all(&next);
-        return Err(error);
-    }
-    let devices = devices::list()?;
-    // The pin of a link outlives its device; the link then takes no other program, and needs none. Of the generation
-    // that is not in force only what has not been detached since is there.
-    let is_there = |hook: &&Hook| {
-        devices.iter().any(|device| device.ifindex == hook.ifindex)
-            && (current.state.hooks.contains(hook) || hooks::verify(store, hook, &devices).problem.is_none())
-    };
-    let mut turned: Vec<&Hook> = Vec::new();
-    let mut turn = || {
-        for hook in current.hooks.iter().filter(is_there) {
-            hooks::replace(store, hook, &next)?;
-            turned.push(hook);
-        }
-        if grown.contains(&CONNECTIONS) {
-            // What the former programs have changed since the first time. The last of them is done after this.
-            wait_for_readers();
-            move_connections(store)?;
-        }
-        Ok(())
-    };
-    if let Err(error) = turn() {
-        for hook in turned {
-            let _ = hooks::replace(store, hook, &store.programs());
-        }
-        let _ = fs::remove_dir_all(&next);
-        return Err(error);
-    }
-    let maps = grown.iter().map(|name| (*name, store.maps()));
-    let programs = programs::PROGRAMS.iter().map(|name| (*name, store.programs()));
-    for (name, directory) in maps.chain(programs) {
-        fs::rename(next.join(name), directory.join(name))
-            .map_err(|error| Error::system(format!("cannot replace \"{name}\": {error}")))?;
-    }
-    let _ = fs::remove_dir(&next);
-    Ok(())
-}
-
-/// Makes maps and programs beside those in force, and fills the maps.
-fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
-    let next = store.next();
-    let mut object = programs::load_object(sizes, &pins(store, grown))?;
-    for name in grown {
-        let (old, new) = (store.maps().join(name), next.join(name));
-        match *name {
-            POLICY => PolicyArray::open(&new)?.copy_from(&PolicyArray::open(&old)?),
-            CONNECTIONS => move_connections(store)?,
-            TAGS | COUNT => {}
-            _ => copy_counters(&old, &new)?,
-        }
-    }
-    programs::pin_programs(&mut object, &next)
-}
-
-/// Brings connections over to the next store.
-fn move_connections(store: &Store) -> Result<()> {
-    let lost = ConnectionTable::open(&store.next())?.move_in(&ConnectionTable::open(&store.maps())?);
-    if lost == 0 {
-        return Ok(());
-    }
-    Err(Error::system(format!("the next table of connections has no place for {lost} of them")))
-}
-
 /// Where each map is or will be pinned.
-fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, PathBuf> {
+pub(super) fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, PathBuf> {
     MAPS.iter()
         .map(|(name, _)| {
             let directory = if grown.contains(name) { store.next() } else { store.maps() };
@@ -175,7 +108,8 @@ pub(super) fn sizes(store: &Store) -> Result<Sizes> {
     })
 }
 
-fn copy_counters(old: &std::path::Path, new: &std::path::Path) -> Result<()> {
+/// Brings counters over to a larger map.
+pub(super) fn copy_counters(old: &std::path::Path, new: &std::path::Path) -> Result<()> {
     let copy = || batch::Counters::open(new)?.copy_from(&batch::Counters::open(old)?);
     copy().map_err(|error| map_error(&old.display().to_string(), &error))
 }

@@ -32,7 +32,7 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
     let _lock = Lock::take(bpffs)?;
     // Again: the command that we waited for may have removed it.
     let store = Store::create(bpffs)?;
-    let current = Current::read(&store)?;
+    let current = Current::read_to_change(&store)?;
     let said = said_before(current.as_ref(), policy);
     let granted = Wish { source, policy, said, options }.grant(&store, current.as_ref());
     if granted.is_err() && !was_there {
@@ -163,7 +163,7 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     }
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
-    let current = Current::need(&store)?;
+    let current = Current::need_as_it_is(&store)?;
     let mut done = Vec::new();
     store.policy_array()?.publish(0);
     for hook in &current.hooks {

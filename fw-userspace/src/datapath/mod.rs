@@ -34,10 +34,12 @@ mod plan;
 mod policy_array;
 mod programs;
 mod rehearse;
+mod replace;
 mod resident;
 mod state;
 mod store;
 mod takeover;
+mod upkeep;
 
 use std::path::Path;
 use std::time::Duration;
@@ -57,6 +59,7 @@ pub(crate) use rehearse::InForce;
 pub use rehearse::rehearse;
 pub use resident::{Published, Resident};
 pub use store::Store;
+pub use upkeep::sweep;
 
 /// What a load is at, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub(super) fn attach_missing(
         let present = attached.iter().find(|other| is_same_place(other, hook));
         if let Some(present) = present {
             let hook = Hook { via: present.via, ..hook.clone() };
-            if hooks::verify(store, &hook, devices).problem.is_none() {
+            if hooks::verify(&hook, devices, &store.programs()).problem.is_none() {
                 hooks_now.push(hook);
                 continue;
             }

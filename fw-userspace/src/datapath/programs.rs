@@ -17,7 +17,8 @@ use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
 
 /// Its programs.
-pub const PROGRAMS: [&str; 5] = [XDP_RECEIVED, TC_RECEIVED, TC_SENT, EXPLAIN_RECEIVED, EXPLAIN_SENT];
+pub const PROGRAMS: [&str; 8] =
+    [XDP_RECEIVED, TC_RECEIVED, TC_SENT, EXPLAIN_RECEIVED, EXPLAIN_SENT, SWEEP, FLUSH, MOVE_IN];
 pub(super) const POLICY: &str = "POLICY";
 pub(super) const XDP_RECEIVED: &str = "xdp_received";
 pub(super) const TC_RECEIVED: &str = "tc_received";
@@ -25,6 +26,9 @@ pub(super) const TC_SENT: &str = "tc_sent";
 /// Their twins for rehearsals.
 pub(super) const EXPLAIN_RECEIVED: &str = "explain_received";
 pub(super) const EXPLAIN_SENT: &str = "explain_sent";
+pub(super) const SWEEP: &str = "sweep";
+pub(super) const FLUSH: &str = "flush";
+pub(super) const MOVE_IN: &str = "move_in";
 
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
@@ -149,7 +153,7 @@ pub(super) fn xdp_program(directory: &Path) -> Result<Xdp> {
     Xdp::from_pin(&path, XdpAttachType::Interface).map_err(|error| pin_error(&path, &error))
 }
 
-/// The pinned program for a side at TC.
+/// The pinned program for a side at TC, or one that is run for us.
 pub(super) fn tc_program(directory: &Path, name: &str) -> Result<SchedClassifier> {
     let path = directory.join(name);
     SchedClassifier::from_pin(&path).map_err(|error| pin_error(&path, &error))

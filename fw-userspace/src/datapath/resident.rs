@@ -86,7 +86,7 @@ impl Resident {
         let Some(live) = array.live().filter(|live| live.root.generation == self.state.generation) else {
             return self.reload(&store);
         };
-        if live.root.deadline_ns != 0 {
+        if live.root.deadline_ns != 0 || store.reached().is_some() {
             return self.reload(&store);
         }
         let mut state = self.state.clone();

@@ -27,6 +27,15 @@ const STATE: &str = "state";
 const RULES: &str = "rules";
 const SOURCE: &str = "source";
 
+/// How far the hooks are turned to what is in [`Store::next`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Some may be.
+    Turning,
+    /// All are, and the table of connections there is complete: it only has to be pinned in its place.
+    Turned,
+}
+
 /// An open pin directory.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -91,6 +100,19 @@ impl Store {
     /// Where maps and programs are pinned that will replace the ones in force.
     pub(super) fn next(&self) -> PathBuf {
         self.root.join("next")
+    }
+
+    /// A directory that is there at this stage: BPF file systems hold nothing but pins and directories.
+    pub(super) fn stage(&self, stage: Stage) -> PathBuf {
+        self.next().join(match stage {
+            Stage::Turning => "turning",
+            Stage::Turned => "turned",
+        })
+    }
+
+    /// How far a replacement is that is under way, or was when its command was killed; `None` if no hook follows it.
+    pub(super) fn reached(&self) -> Option<Stage> {
+        [Stage::Turning, Stage::Turned].into_iter().find(|stage| self.stage(*stage).is_dir())
     }
 
     /// Removes what a load left that was cut off before it took effect.

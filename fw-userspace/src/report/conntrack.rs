@@ -121,4 +121,6 @@ pub struct Holder {
 pub struct Flushed {
     /// Connections that were removed; expired ones do not count.
     pub flushed: u64,
+    /// Its memory was damaged: the table was made anew, with the connections that could be found in it.
+    pub rebuilt: bool,
 }

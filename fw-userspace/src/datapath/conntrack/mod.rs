@@ -7,18 +7,18 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
-use fw_common::store::Store as ConnectionStore;
 use fw_common::{Address, Direction, FlowKey};
 use rustc_hash::FxHashMap;
 
 use super::clock::{NS_PER_S, monotonic_ns};
 use super::connections::ConnectionTable;
+use super::current::Current;
 use super::inspect::{loaded, rule_kind_name};
 use super::lock::Lock;
-use super::open_loaded;
+use super::{install, open_loaded, upkeep};
 use crate::compile::RuleInfo;
 use crate::error::{Error, Result};
-use crate::report::{ConnectionStatus, ProtocolName, RuleName};
+use crate::report::{ConnectionStatus, Flushed, ProtocolName, RuleName};
 
 pub use count::Grouping;
 pub use filter::{Filter, Network, Progress};
@@ -136,16 +136,19 @@ impl Conntrack {
     }
 }
 
-/// Removes what the filter matches; how many that were.
-pub fn flush(bpffs: &Path, filter: &Filter) -> Result<u64> {
-    open_loaded(bpffs)?;
+/// Removes what the filter matches, and mends a damaged table.
+pub fn flush(bpffs: &Path, filter: &Filter) -> Result<Flushed> {
+    let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
+    let current = Current::need(&store)?;
     let conntrack = Conntrack::open(bpffs)?;
-    let mut flushed = 0;
-    for seen in conntrack.matches(filter)? {
-        flushed += u64::from(ConnectionStore(&conntrack.table).remove(&seen.key));
+    let flushed = upkeep::flush(&store, conntrack.matches(filter)?.map(|seen| seen.key))?;
+    // Twice: what was moving the first time is not the second.
+    let rebuilt = conntrack.table.is_damaged() && conntrack.table.is_damaged();
+    if rebuilt {
+        install::rebuild(&store, &current)?;
     }
-    Ok(flushed)
+    Ok(Flushed { flushed, rebuilt })
 }
 
 fn ip(address: Address) -> IpAddr {

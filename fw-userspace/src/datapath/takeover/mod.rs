@@ -7,8 +7,9 @@ mod trial;
 
 use std::net::{IpAddr, SocketAddr};
 
+use fw_common::Direction;
+use fw_common::conntrack::Class;
 use fw_common::layout::Line;
-use fw_common::{Direction, FlowKey};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::sockets::{Connected, Sockets};
@@ -16,6 +17,7 @@ use self::trial::{Outcome, Trial};
 use super::connections::ConnectionTable;
 use super::plan::Plan;
 use super::store::Store;
+use super::upkeep;
 use crate::compile::Binding;
 
 /// The connections that devices have when they are filtered for the first time.
@@ -25,8 +27,8 @@ pub(super) struct Takeover<'a> {
     table: Option<ConnectionTable>,
     /// By the number of the device among these.
     judged: FxHashSet<(usize, SocketAddr, SocketAddr)>,
-    /// Those that have become entries.
-    taken: FxHashSet<FlowKey>,
+    /// How many have become entries.
+    taken: u64,
     no_room: u64,
     not_allowed: Vec<Connected>,
     /// Why there is no list of sockets.
@@ -51,7 +53,7 @@ impl<'a> Takeover<'a> {
             devices: plan.bindings.iter().filter(is_new).collect(),
             table: None,
             judged: FxHashSet::default(),
-            taken: FxHashSet::default(),
+            taken: 0,
             no_room: 0,
             not_allowed: Vec::new(),
             failed: None,
@@ -69,7 +71,7 @@ impl<'a> Takeover<'a> {
 
     /// How many have become entries.
     pub(super) fn taken(&self) -> u64 {
-        self.taken.len() as u64
+        self.taken
     }
 
     fn try_pass(&mut self, lines: &[Line], root: u32, moment: Moment) -> Result<(), String> {
@@ -87,16 +89,21 @@ impl<'a> Takeover<'a> {
         };
         let trial = |device: &&'a Binding| Trial::of(lines, root, device, table, moment);
         let trials: Vec<Option<Trial<'_>>> = self.devices.iter().map(trial).collect();
+        let mut entries = Vec::new();
         for (device, connected) in new {
             let Some(Some(trial)) = trials.get(device) else { continue };
             let opened_by = if sockets.is_served(connected) { Direction::Ingress } else { Direction::Egress };
             match trial.take_over(connected, opened_by) {
-                Outcome::TakenOver(key) => drop(self.taken.insert(key)),
-                Outcome::NoRoom => self.no_room += 1,
+                Outcome::TakenOver(key, entry) => entries.push((key, entry, Class::Confirmed)),
                 Outcome::NotAllowed => self.not_allowed.push(*connected),
                 Outcome::Known | Outcome::NeedsNoEntry => {}
             }
         }
+        let all = entries.len() as u64;
+        // By a program: others may use the table already, and a process can be killed at any moment.
+        let lost = upkeep::insert(self.store, entries.into_iter()).map_err(|error| error.to_string())?;
+        self.no_room += lost;
+        self.taken += all - lost;
         Ok(())
     }
 

@@ -24,16 +24,14 @@ use crate::compile::Binding;
 /// What has become of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The table has it now.
-    TakenOver(FlowKey),
+    /// The table is to have it.
+    TakenOver(FlowKey, Connection),
     /// The table had it already.
     Known,
     /// It passes without: under an open rule, or where groups do not filter.
     NeedsNoEntry,
     /// A layer drops its segments, of either direction.
     NotAllowed,
-    /// It is allowed, and the table has no room.
-    NoRoom,
 }
 
 /// A generation, written but perhaps not in force, at one device.
@@ -80,7 +78,7 @@ impl<'a> Trial<'a> {
         Some(trial)
     }
 
-    /// Lets the core judge a segment of each direction, and puts what it remembers of them into the table. The side that
+    /// Lets the core judge a segment of each direction; what it remembers of them is for the table. The side that
     /// most likely opened the connection is first, so that its rule is named; where only the other's rules allow it, the
     /// core finds that out itself.
     pub(super) fn take_over(&self, connected: &Connected, opened_by: Direction) -> Outcome {
@@ -100,10 +98,7 @@ impl<'a> Trial<'a> {
         }
         let Some(key) = self.key.get() else { return Outcome::NeedsNoEntry };
         let entry = Connection(self.entry.each_ref().map(Word::load)).unseen();
-        match Store(self.connections).insert(&key, &entry, Class::Confirmed) {
-            Ok(()) => Outcome::TakenOver(key),
-            Err(TableFull) => Outcome::NoRoom,
-        }
+        Outcome::TakenOver(key, entry)
     }
 
     fn passes(&self, connected: &Connected, direction: Direction, is_fin: bool) -> bool {

@@ -62,6 +62,7 @@ pub(crate) struct Count {
 /// Forget connections
 ///
 /// Their next packets are judged by the rules: a connection whose rule is gone ends, others need a new first packet.
+/// A table whose memory was damaged is made anew, with the connections that can be found in it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "EXAMPLE:\n  fwctl conntrack flush --address 198.51.100.7\n  fwctl conntrack flush --all"

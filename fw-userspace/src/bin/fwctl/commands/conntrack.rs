@@ -4,7 +4,6 @@ use std::path::Path;
 
 use fw_userspace::datapath::{self, Conntrack};
 use fw_userspace::error::{Error, Result};
-use fw_userspace::report::Flushed;
 
 use super::Outcome;
 use crate::args::{self, ConntrackVerb, Count, Flush, List};
@@ -61,9 +60,9 @@ fn flush(args: &Flush, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     }
     let flushed = datapath::flush(bpffs, &filter)?;
     if args.json {
-        output.json(&Flushed { flushed })?;
+        output.json(&flushed)?;
     } else {
-        output::conntrack::flushed(output, flushed);
+        output::conntrack::flushed(output, &flushed);
     }
     Ok(Outcome::Done)
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 
-use fw_userspace::report::{ConnectionCount, ConnectionStatus, Holder};
+use fw_userspace::report::{ConnectionCount, ConnectionStatus, Flushed, Holder};
 
 use super::Output;
 use super::table::{Table, number, words};
@@ -104,6 +104,11 @@ fn holders(output: &mut Output, title: &'static str, columns: &'static [&'static
 }
 
 /// What was removed.
-pub(crate) fn flushed(output: &mut Output, flushed: u64) {
-    output.line(format!("flushed {}", counted(flushed as usize, "connection")));
+pub(crate) fn flushed(output: &mut Output, flushed: &Flushed) {
+    output.line(format!("flushed {}", counted(flushed.flushed as usize, "connection")));
+    if flushed.rebuilt {
+        output.line(
+            "the table of connections was damaged: it was made anew, with those that could be found in it",
+        );
+    }
 }
