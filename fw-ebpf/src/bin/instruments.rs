@@ -7,10 +7,10 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, TC_ACT_SHOT, xdp_action};
-use aya_ebpf::helpers::{bpf_ktime_get_ns, bpf_redirect};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action, xdp_md};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns, bpf_redirect};
 use aya_ebpf::macros::{classifier, map, xdp};
-use aya_ebpf::maps::{Array, PerCpuArray};
+use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// A whole frame, in words that are copied one by one: the headers of IPv6 and TCP are 74 bytes. Its last byte is its
@@ -22,7 +22,7 @@ type Frame = [u64; 10];
 static FRAMES: Array<Frame> = Array::with_max_entries(1, 0);
 /// Where the generator is, in the words of [`state`].
 #[map]
-static STATE: Array<[u64; 4]> = Array::with_max_entries(1, 0);
+static STATE: Array<[u64; 5]> = Array::with_max_entries(1, 0);
 /// Frames that came to a filter, by class.
 #[map]
 static BEFORE: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
@@ -33,11 +33,18 @@ static BEHIND: PerCpuArray<u64> = PerCpuArray::with_max_entries(8, 0);
 #[map]
 static PASSED_NS: Array<u64> = Array::with_max_entries(8, 0);
 
+/// The program that [`through_xdp`] asks.
+#[map]
+static JUDGE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+/// What it says without one; and whether marked frames end there that the program lets through.
+#[map]
+static THROUGH: Array<[u32; 2]> = Array::with_max_entries(1, 0);
+
 /// Lines of which each names another as the next; user space makes as many as it likes. In small pages, as the rules are.
 #[map]
 static LINES: Array<[u64; 8]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// The words of [`STATE`]; user space sets all but the first back before it sends.
+/// The words of [`STATE`]; user space sets all but the first and the last back before it sends.
 mod state {
     /// Which of the frames is next.
     pub const NEXT: usize = 0;
@@ -47,6 +54,8 @@ mod state {
     pub const FIRST_NS: usize = 2;
     /// When the last was made whose number is a multiple of [`super::STAMP_EVERY`].
     pub const LAST_NS: usize = 3;
+    /// The number of the first sender, where one follows the other.
+    pub const FIRST_SENDER: usize = 4;
 }
 /// The clock costs as much as a small program: it is asked once a batch.
 const STAMP_EVERY: u64 = 64;
@@ -57,6 +66,20 @@ static COUNT: u32 = 1;
 /// The device that they leave by; 0 throws them away: what generating alone costs.
 #[unsafe(no_mangle)]
 static DEVICE: u32 = 0;
+
+/// Over how many senders the frames are spread: as many numbers are added to the word at [`SPREAD_AT`]; 0 leaves them
+/// alone. What does not change is known to the verifier, so other generators carry no instruction of this.
+#[unsafe(no_mangle)]
+static SPREAD: u32 = 0;
+/// Where the lower half of an address is, in the frame.
+#[unsafe(no_mangle)]
+static SPREAD_AT: u32 = 0;
+/// The checksums that cover it; 0 for none.
+#[unsafe(no_mangle)]
+static SUMS_AT: [u32; 2] = [0; 2];
+/// The numbers are random; else one follows the other, each after all frames have been sent with the one before.
+#[unsafe(no_mangle)]
+static IS_RANDOM: u32 = 0;
 
 /// Writes the whole frame, for the kernel uses its pages again as they are, and sends it.
 #[xdp]
@@ -76,18 +99,118 @@ pub fn generate(ctx: XdpContext) -> u32 {
         }
         state[state::LAST_NS] = now_ns;
     }
-    state[state::SENT] += 1;
+    let sent = state[state::SENT];
+    state[state::SENT] = sent + 1;
     let Some(frame) = FRAMES.get(at) else { return xdp_action::XDP_ABORTED };
     if ctx.data() + size_of::<Frame>() > ctx.data_end() {
         return xdp_action::XDP_ABORTED;
     }
     // SAFETY: inside the packet, as just compared; test runs lay packets at multiples of 8.
     unsafe { *(ctx.data() as *mut Frame) = *frame };
+    // SAFETY: a static, as above.
+    let over = unsafe { read_volatile(&raw const SPREAD) };
+    let turn = state[state::FIRST_SENDER] + sent / u64::from(count.max(1));
+    if over != 0 && spread(&ctx, over, turn).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
     if device == 0 {
         return xdp_action::XDP_DROP;
     }
     // SAFETY: a helper that takes two numbers.
     unsafe { bpf_redirect(device, 0) as u32 }
+}
+
+/// Makes the frame one of another sender, checksums included.
+#[inline(always)]
+fn spread(ctx: &XdpContext, over: u32, turn: u64) -> Option<()> {
+    // SAFETY: statics; volatile, because the loader changes what the compiler sees.
+    let (at, sums, is_random) = unsafe {
+        (
+            read_volatile(&raw const SPREAD_AT),
+            read_volatile(&raw const SUMS_AT),
+            read_volatile(&raw const IS_RANDOM),
+        )
+    };
+    // SAFETY: a helper that takes nothing.
+    let number = if is_random != 0 { unsafe { bpf_get_prandom_u32() } } else { turn as u32 };
+    let word = place::<[u8; 4]>(ctx, at)?;
+    // SAFETY: inside the packet.
+    let before = u32::from_be_bytes(unsafe { *word });
+    let after = before.wrapping_add(number % over);
+    // SAFETY: as above.
+    unsafe { *word = after.to_be_bytes() };
+    for sum_at in sums {
+        if sum_at == 0 {
+            continue;
+        }
+        let sum = place::<[u8; 2]>(ctx, sum_at)?;
+        // SAFETY: inside the packet.
+        let old = u16::from_be_bytes(unsafe { *sum });
+        // SAFETY: as above.
+        unsafe { *sum = updated(old, before, after).to_be_bytes() };
+    }
+    Some(())
+}
+
+/// A checksum after a word of what it covers has changed (RFC 1624, equation 3).
+#[inline(always)]
+fn updated(sum: u16, before: u32, after: u32) -> u16 {
+    let halves = |word: u32| (word >> 16) + (word & 0xffff);
+    let mut all = u32::from(!sum) + halves(!before) + halves(after);
+    all = halves(all);
+    all = halves(all);
+    !(all as u16)
+}
+
+/// Some bytes of a frame of the generator.
+#[inline(always)]
+fn place<T>(ctx: &XdpContext, at: u32) -> Option<*mut T> {
+    let at = ctx.data() + at as usize;
+    if at + size_of::<T>() > ctx.data_end() { None } else { Some(at as *mut T) }
+}
+
+/// The last four bytes of frames that are to go no further than the filter under test.
+const MARK: u32 = 0x6677_6d6b;
+
+#[inline(always)]
+fn is_marked(data: usize, end: usize) -> bool {
+    // SAFETY: inside the packet, as just compared.
+    data + size_of::<Frame>() <= end
+        && unsafe { *((data + size_of::<Frame>() - 4) as *const [u8; 4]) } == MARK.to_be_bytes()
+}
+
+/// Asks another program and does what it says, but for the marked frames that it lets through: nothing that happens
+/// behind an XDP program is then part of what it takes.
+#[xdp(frags)]
+pub fn through_xdp(ctx: XdpContext) -> u32 {
+    let is_marked = is_marked(ctx.data(), ctx.data_end());
+    let verdict = judged(ctx.ctx);
+    match THROUGH.get(0) {
+        Some([_, 0]) => verdict,
+        Some(_) if !is_marked => verdict,
+        _ => xdp_action::XDP_DROP,
+    }
+}
+
+/// A function of its own: to this caller, and not to the kernel, the other program returns.
+#[inline(never)]
+fn judged(ctx: *mut xdp_md) -> u32 {
+    // SAFETY: both are of the kernel.
+    unsafe { JUDGE.tail_call(&XdpContext::new(ctx), 0) };
+    THROUGH.get(0).map_or(xdp_action::XDP_ABORTED, |[without, _]| *without)
+}
+
+/// The empty program that is asked in a filter's place.
+#[xdp(frags)]
+pub fn empty_xdp(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Ends the way of marked frames.
+#[classifier]
+pub fn sink_tc(ctx: TcContext) -> i32 {
+    // Frames of the generator lie in one piece.
+    if is_marked(ctx.data(), ctx.data_end()) { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
 
 /// Lines that one run of [`chase`] reads.

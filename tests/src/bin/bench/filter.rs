@@ -3,6 +3,8 @@
 //! By the library that `fwctl` is a face of, not by the command: `cargo run --bin bench` does not build the
 //! command, and an old one next to us would be measured instead of this tree.
 
+use std::path::Path;
+
 use anyhow::Result;
 use fw_common::{Reason, Verdict};
 use fw_tests::netns::{BpffsDir, Namespace};
@@ -36,6 +38,11 @@ impl Loaded {
         Ok(namespace.run(|| Resident::open(self.bpffs.path()))?)
     }
 
+    /// Where it is pinned.
+    pub(crate) fn bpffs(&self) -> &Path {
+        self.bpffs.path()
+    }
+
     /// Packets that arrived and were counted under one of these reasons.
     pub(crate) fn counted(&self, namespace: &Namespace, reasons: &[Reason]) -> Result<u64> {
         self.count(namespace, |row| {
@@ -49,6 +56,15 @@ impl Loaded {
     /// Packets that arrived and were dropped, whatever the reason.
     pub(crate) fn dropped(&self, namespace: &Namespace) -> Result<u64> {
         self.count(namespace, |row| row.verdict == "deny")
+    }
+
+    /// What was counted of all packets, by reason: to say what went wrong.
+    pub(crate) fn reasons(&self, namespace: &Namespace) -> Result<String> {
+        let stats = namespace.run(|| datapath::stats(self.bpffs.path()))?;
+        let rows = stats.reasons.iter().filter(|row| row.packets > 0);
+        let words =
+            rows.map(|row| format!("{} {} {} {}", row.direction, row.verdict, row.reason, row.packets));
+        Ok(words.collect::<Vec<_>>().join(", "))
     }
 
     fn count(

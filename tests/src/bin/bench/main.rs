@@ -6,6 +6,8 @@
 //! should be. It works in namespaces of its own, with programs and pins of its own, and leaves nothing behind but files
 //! below `target/bench`.
 
+mod arrivals;
+mod connections;
 mod drops;
 mod figures;
 mod filter;
@@ -40,7 +42,7 @@ use results::Results;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.list {
-        PARTS.iter().for_each(|(name, about)| println!("{name:<8} {about}"));
+        PARTS.iter().for_each(|(name, about)| println!("{name:<11} {about}"));
         return ExitCode::SUCCESS;
     }
     match Options::new(arguments).and_then(|options| run(&options)) {
@@ -71,6 +73,7 @@ fn run(options: &Options) -> Result<()> {
         ("members", members::measure),
         ("reload", reloads::measure),
         ("tcp", throughput::measure),
+        ("connections", connections::measure),
         ("runs", test_runs::measure),
         ("memory", memory::measure),
     ];

@@ -13,13 +13,17 @@ use crate::machine;
 const MOST_STOLEN: f64 = 1.0;
 
 /// The parts in their order, each with a line about it.
-pub(crate) const PARTS: [(&str, &str); 8] = [
+pub(crate) const PARTS: [(&str, &str); 9] = [
     ("rules", "frames denied by rule sets of 10 to 100,000 rules: XDP, TC, xdp-filter, nftables"),
     ("cidrs", "frames denied by prefix lists of 10 to 1,000,000 CIDRs: XDP, TC, nftables"),
     ("publish", "reading, compiling and publishing rule sets; their memory"),
     ("members", "one member more in a group of 100,000"),
     ("reload", "1,000 reloads under full load: what is lost, let in, or judged by a mixture"),
     ("tcp", "TCP over a veth pair with and without fwctl"),
+    (
+        "connections",
+        "tracked connections: their packets, new ones, floods, memory, listing, connections a second",
+    ),
     ("runs", "nanoseconds of the programs alone, by test runs"),
     ("memory", "nanoseconds of reading a line of an array, by the array's size"),
 ];

@@ -48,7 +48,7 @@ pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
         ours.show(2),
     ]);
     println!("{table}");
-    let goal = Goal::new("TCP throughput: auto / no program", "times", Limit::AtLeast(0.95), ours.over(none));
+    let goal = Goal::new("TCP throughput: auto / no program", "times", Limit::AtLeast(0.98), ours.over(none));
     results.take("tcp", [("none", none), ("auto", ours)], vec![goal])
 }
 
