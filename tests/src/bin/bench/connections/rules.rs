@@ -17,7 +17,7 @@ pub(super) const SOCKET_PORT: u16 = TRACKED_PORT + 1;
 /// The hosts' own networks.
 const HOSTS: [&str; 2] = ["10.77.1.0/24", "fd77:1::/64"];
 
-/// A rules file for `eth0` of the server, and the same read.
+/// A rules file for the devices of the server, and the same read.
 pub(super) fn ours(mode: &str, max: u32) -> Result<(Vec<u8>, Policy)> {
     let from: Vec<&str> = SENDERS.into_iter().chain(HOSTS).collect();
     let file = json!({
@@ -35,7 +35,7 @@ pub(super) fn ours(mode: &str, max: u32) -> Result<(Vec<u8>, Policy)> {
             "egress": [{ "id": "all", "protocol": "all", "cidr_blocks": ["0.0.0.0/0", "::/0"] }],
         } },
         "interfaces": { "server": {
-            "addresses": SERVER, "security_groups": ["server"], "device": "eth0", "mode": mode,
+            "addresses": SERVER, "security_groups": ["server"], "device": "eth*", "mode": mode,
         } },
     });
     let source = file.to_string().into_bytes();

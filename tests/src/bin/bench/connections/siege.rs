@@ -1,8 +1,10 @@
 //! A flood of SYNs from nobody, that a tracked rule lets in, over connections that live: which of them are lost, and how
 //! many new ones of real sockets come about meanwhile.
 //!
-//! The flood comes from one CPU; the sockets are on the other. What they do without it is measured with that CPU as busy:
-//! the same flood goes to another pair of hosts then.
+//! The flood comes from one CPU by a wire of its own, as it comes by a receive queue of its own where there are several:
+//! those of a veth drop what two CPUs send into one. The sockets are on the other CPU and the other wire, under the same
+//! rules and in the same table. What they do without the flood is measured with that CPU as busy: the same flood goes to
+//! another pair of hosts then.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -11,12 +13,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use fw_tests::affinity;
 use fw_tests::instruments::Instruments;
-use fw_tests::netns::Rig;
+use fw_tests::netns::{Rig, join};
 use serde::Serialize;
 
 use super::frames::{ANYBODY, Kind, TRACKED_PORT};
 use super::sockets::{DEFAULT_MAX, Outcome, Sockets};
-use super::track::{Face, Filter, Track, generator};
+use super::track::{BESIDE, Face, Filter, Track, generator, generator_at};
 use crate::figures::{Goal, Limit, Sample};
 use crate::options::Options;
 
@@ -92,11 +94,12 @@ pub(super) fn measure(options: &Options, with_nft: bool) -> Result<Vec<Siege>> {
 fn siege(options: &Options, name: &'static str, filter: Filter) -> Result<Siege> {
     let (quiet, time) = if options.quick { (1, 10) } else { (10, 60) };
     let (quiet, time) = (Duration::from_secs(quiet), Duration::from_secs(time));
-    let (mut track, elsewhere) = (Track::open(filter)?, elsewhere()?);
+    let (mut track, elsewhere) = (Track::open_beside(filter)?, elsewhere()?);
     if filter != Filter::Empty {
         track.fill(0, LIVE)?;
     }
-    let mut flood = generator(Kind::Syn(TRACKED_PORT), 0, ANYBODY, true)?;
+    let beside_it = track.rig.client.index(BESIDE)?;
+    let mut flood = generator_at(beside_it, Kind::Syn(TRACKED_PORT), 0, ANYBODY, true)?;
     let mut talk = generator(Kind::Acknowledges, 0, LIVE, false)?;
 
     let rig = &track.rig;
@@ -144,8 +147,9 @@ fn lost(track: &mut Track, talk: &mut Instruments) -> Result<u64> {
 /// Another pair of hosts, of which the one drops everything.
 fn elsewhere() -> Result<(Rig, Instruments)> {
     let rig = Rig::direct()?;
+    join(&rig.client, BESIDE, &rig.server, BESIDE)?;
     let mut instruments = Instruments::load(&[], None)?;
-    rig.server.run(|| instruments.attach_xdp("drop_xdp", "eth0"))?;
+    rig.server.run(|| instruments.attach_xdp("drop_xdp", BESIDE))?;
     Ok((rig, instruments))
 }
 

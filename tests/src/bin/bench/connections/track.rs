@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use fw_common::Reason;
 use fw_common::store::Store;
 use fw_tests::instruments::Instruments;
-use fw_tests::netns::Rig;
+use fw_tests::netns::{Rig, join};
 use fw_userspace::datapath::{self, ConnectionTable};
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
@@ -22,6 +22,8 @@ use crate::lane::DEVICE;
 
 /// The address that [`fw_tests::packet`] sends to: frames to another would be others' to the stack.
 const MAC: &str = "02:00:00:00:00:02";
+/// The second wire's ends.
+pub(super) const BESIDE: &str = "eth1";
 /// Half-open flows at a time while connections are made: fewer than any table has room for.
 const CHUNK: u32 = 1 << 15;
 /// A frame may find a full ring, a flow may be recycled.
@@ -68,8 +70,20 @@ pub(super) struct Track {
 impl Track {
     /// Makes it, with everything in force.
     pub(super) fn open(filter: Filter) -> Result<Self> {
+        Self::on(Rig::direct()?, filter, &["eth0"])
+    }
+
+    /// The same with a second wire between the hosts, [`BESIDE`] at both.
+    pub(super) fn open_beside(filter: Filter) -> Result<Self> {
         let rig = Rig::direct()?;
-        rig.server.ip(&format!("link set eth0 address {MAC}"))?;
+        join(&rig.client, BESIDE, &rig.server, BESIDE)?;
+        Self::on(rig, filter, &["eth0", BESIDE])
+    }
+
+    fn on(rig: Rig, filter: Filter, devices: &[&str]) -> Result<Self> {
+        for device in devices {
+            rig.server.ip(&format!("link set {device} address {MAC}"))?;
+        }
         ensure!(rig.client.index("eth0")? == DEVICE, "the client's device has not the index {DEVICE}");
         // Always: nothing is kept of a sender before its third segment, which does not come so far.
         rig.server.sysctl("ipv4/tcp_syncookies", "2")?;
@@ -91,10 +105,14 @@ impl Track {
         rig.server.run(|| {
             if !is_xdp {
                 through.ask(None, false)?;
-                through.attach_xdp("through_xdp", "eth0")?;
             }
-            if matches!(filter, Filter::Empty | Filter::Ours { .. }) {
-                through.attach_tc("sink_tc", "eth0")?;
+            for device in devices {
+                if !is_xdp {
+                    through.attach_xdp("through_xdp", device)?;
+                }
+                if matches!(filter, Filter::Empty | Filter::Ours { .. }) {
+                    through.attach_tc("sink_tc", device)?;
+                }
             }
             anyhow::Ok(())
         })?;
@@ -182,8 +200,19 @@ impl Track {
 
 /// Frames of many senders, as they are sent into any track.
 pub(super) fn generator(kind: Kind, family: usize, over: u32, is_random: bool) -> Result<Instruments> {
+    generator_at(DEVICE, kind, family, over, is_random)
+}
+
+/// The same by another device of the client.
+pub(super) fn generator_at(
+    device: u32,
+    kind: Kind,
+    family: usize,
+    over: u32,
+    is_random: bool,
+) -> Result<Instruments> {
     let frame = frames::frame(kind, family)?;
-    Instruments::spread(&[frame], DEVICE, &frames::spread(kind, family, over, is_random))
+    Instruments::spread(&[frame], device, &frames::spread(kind, family, over, is_random))
 }
 
 /// Answers to SYNs, but for those with the mark.
