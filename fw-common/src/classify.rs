@@ -28,6 +28,9 @@ pub struct Class(pub u32);
 const DAMAGED: Link = Link::value(Link::MAX_PAYLOAD);
 
 impl Class {
+    /// Not asked for yet: no payload has so many bits.
+    pub const UNASKED: Self = Self(u32::MAX);
+
     /// The tables are damaged: the search left the array.
     #[inline(always)]
     pub fn is_damaged(self) -> bool {

@@ -63,6 +63,8 @@ pub struct Scratch {
     pub(crate) opening: Connection,
     pub(crate) outcome: Judgement,
     pub(crate) openings: Openings,
+    /// 1 if the packet's key was looked for and has no entry.
+    pub(crate) is_unknown: Done,
     /// 1 if `opening` is to be remembered.
     pub(crate) begins: Done,
     /// In rehearsals: how far the packet's connection is, if it has one.
@@ -89,6 +91,7 @@ impl Scratch {
         opening: Connection::EMPTY,
         outcome: Judgement::of(Reason::NotConfigured),
         openings: Openings::NONE,
+        is_unknown: 0,
         begins: 0,
         state: None,
         done: 0,

@@ -158,18 +158,19 @@ impl<'a> Tables<'a> for &'a MemoryTables {
         Some(Connection(Entry { table, key: *key }))
     }
 
+    fn forget(self, key: &FlowKey) {
+        self.half_open.borrow_mut().remove(key);
+        self.confirmed.borrow_mut().remove(key);
+    }
+
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         match class {
             Class::HalfOpen => {
-                self.confirmed.borrow_mut().remove(key);
                 self.make_room(connection.status().flags())?;
                 self.half_open.borrow_mut().insert(*key, *connection);
                 Ok(())
             }
-            Class::Confirmed => {
-                self.half_open.borrow_mut().remove(key);
-                self.insert_confirmed(*key, *connection)
-            }
+            Class::Confirmed => self.insert_confirmed(*key, *connection),
         }
     }
 

@@ -40,7 +40,10 @@ pub trait Tables<'a>: Copy {
     /// counter, or a TCP state one packet late, never another verdict than one of the two orders would give.
     fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>>;
 
-    /// Remembers a flow. Half-open ones recycle the oldest of their kind, never a confirmed one; confirmed ones
+    /// Forgets the entry of `key`.
+    fn forget(self, key: &FlowKey);
+
+    /// Remembers a flow that has no entry. Half-open ones recycle the oldest of their kind, never a confirmed one; confirmed ones
     /// may find the table full.
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull>;
 
@@ -102,6 +105,9 @@ impl<'a, T: Tables<'a>> Tables<'a> for Rehearsal<T> {
     fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>> {
         self.0.connection(key)
     }
+
+    #[inline(always)]
+    fn forget(self, _key: &FlowKey) {}
 
     #[inline(always)]
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {

@@ -159,6 +159,11 @@ impl<'a> Tables<'a> for Maps {
     }
 
     #[inline(always)]
+    fn forget(self, key: &FlowKey) {
+        apart::remove(key);
+    }
+
+    #[inline(always)]
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         let place = apart::place(key, connection, u32::from(class == Class::Confirmed));
         if Place::from_word(place).is_nowhere() {

@@ -66,6 +66,7 @@ pub(crate) fn move_in(ctx: &TcContext) -> i32 {
 /// 1 if a connection had no room.
 #[inline(always)]
 fn insert(key: &FlowKey, connection: &Connection, is_confirmed: u32) -> u32 {
+    apart::remove(key);
     let place = apart::place(key, connection, is_confirmed);
     if Place::from_word(place).is_nowhere() {
         return 1;

@@ -2,7 +2,7 @@
 
 use super::{Case, Effect, Word, is_opening};
 use crate::Tables;
-use crate::classify::service;
+use crate::classify::{self, service};
 use crate::conntrack::{Class, Connection, Step};
 use crate::decide::{Done, Scratch};
 use crate::layout::{InterfaceLine, PolicyLine, RowTable, Rule};
@@ -52,6 +52,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             self.work.subject.own(packet, direction);
         }
         self.work.subject.key.zone = self.interface.zone();
+        self.work.is_unknown = 0;
     }
 
     /// A packet that no entry answers for: a first packet, the reply of an untracked flow, or a stray. 1 if it begins a
@@ -59,6 +60,14 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     #[inline(always)]
     pub(super) fn without_entry(&mut self) -> Done {
         self.work.begins = 0;
+        if self.work.remote == classify::Class::UNASKED {
+            self.classify();
+            self.tables.reread(self.work);
+        }
+        if self.work.remote.is_damaged() {
+            self.work.group.reason = Reason::TablesDamaged;
+            return 0;
+        }
         self.work.group.reason = self.ask_rules().unwrap_or(Reason::TablesDamaged);
         self.work.begins
     }
@@ -120,7 +129,11 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let refusal = if !is_unlimited && !self.work.openings.begin(now_ns) {
             Reason::OpeningsExceeded
         } else {
-            let Scratch { subject, opening, .. } = &*self.work;
+            let Scratch { subject, opening, is_unknown, .. } = &*self.work;
+            // An entry that is over: nothing else is followed by a new one.
+            if *is_unknown == 0 {
+                self.tables.forget(&subject.key);
+            }
             match self.tables.insert(&subject.key, opening, Class::HalfOpen) {
                 Ok(()) => return 0,
                 Err(TableFull) => Reason::AllowanceExceeded,
@@ -166,7 +179,10 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     #[inline(always)]
     pub(super) fn follow(&mut self) -> Option<Reason> {
         let key = &self.work.subject.key;
-        let mut connection = self.tables.connection(key)?;
+        let Some(mut connection) = self.tables.connection(key) else {
+            self.work.is_unknown = 1;
+            return None;
+        };
         let now_ns = self.tables.now_ns();
         let change = self.work.effect == Effect::Commit;
         let bytes = u64::from(self.work.bytes);

@@ -10,7 +10,7 @@ mod acl;
 mod groups;
 mod services;
 
-use crate::classify::{Generation, search};
+use crate::classify::{Class, Generation, search};
 use crate::decide::{Done, Scratch};
 use crate::flow::Direction;
 use crate::fragment::{Datagram, FragmentKey};
@@ -119,8 +119,10 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         if self.interface.has(Interface::SOURCE_DEST_CHECK) && self.is_foreign() {
             return Judgement::of(Reason::SourceDestCheck);
         }
-        let packet = &self.work.room.packet;
-        self.work.remote = self.generation().classify(packet.family, packet.remote(self.direction()));
+        self.work.remote = Class::UNASKED;
+        if self.asks_rules_first() {
+            self.classify();
+        }
         self.tables.reread(self.work);
         if self.work.remote.is_damaged() {
             return Judgement::of(Reason::TablesDamaged);
@@ -164,6 +166,23 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         // The groups have the last word where they filter; the ACL's entry that let the packet on is named beside it.
         let acl_rule = if group.passes() { acl.rule } else { 0 };
         Judgement { reason: group.reason, acl_rule, group_rule: group.rule }
+    }
+
+    /// Whether rules are asked before connections are. Packets of a connection meet no rule where there is no ACL, or
+    /// one that has the same word for all.
+    #[inline(always)]
+    fn asks_rules_first(&self) -> bool {
+        let packet = &self.work.room.packet;
+        (self.policy.acl().line != 0 && !self.passes_everywhere())
+            || self.policy.services().line != 0
+            || (packet.protocol == protocol::TCP && is_opening(packet))
+    }
+
+    /// Asks for the class of the other end.
+    #[inline(always)]
+    fn classify(&mut self) {
+        let packet = &self.work.room.packet;
+        self.work.remote = self.generation().classify(packet.family, packet.remote(self.direction()));
     }
 
     /// Outbound the source, inbound the destination must be the interface's own.

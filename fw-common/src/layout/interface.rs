@@ -37,6 +37,19 @@ pub struct Policy {
     pub own: u32,
     /// One of the interface's own addresses: the one that nearly every packet has.
     pub address: Address,
+    /// See [`Everywhere`].
+    pub everywhere: Everywhere,
+}
+
+/// An entry of the network ACL that allows everything, with none before it: as in AWS's default ACL. Then nothing has to
+/// be searched to know what becomes of packets from outside the subnet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Everywhere {
+    /// Counter slot of the entry; 0 if there is none such.
+    pub slot: u32,
+    /// Bits behind the prefix of the subnet, whose one CIDR of the family holds [`Policy::address`]: of the whole address
+    /// of IPv4, of the first half of that of IPv6.
+    pub host_bits: u32,
 }
 
 impl Policy {
@@ -55,6 +68,8 @@ impl Policy {
         line.set_word(PolicyLine::OWN, self.own);
         line.set_long(PolicyLine::ADDRESS, self.address.high);
         line.set_long(PolicyLine::ADDRESS.wrapping_add(1), self.address.low);
+        line.set_word(PolicyLine::EVERYWHERE, self.everywhere.slot);
+        line.set_word(PolicyLine::EVERYWHERE.wrapping_add(1), self.everywhere.host_bits);
         line
     }
 }
@@ -166,6 +181,7 @@ impl PolicyLine<'_> {
     const SERVICES: u32 = 6;
     const OWN: u32 = 9;
     const ADDRESS: u32 = 5;
+    const EVERYWHERE: u32 = 14;
 
     /// See [`Policy::acl`].
     #[inline(always)]
@@ -197,6 +213,14 @@ impl PolicyLine<'_> {
         Address { high: self.0.long(Self::ADDRESS), low: self.0.long(Self::ADDRESS.wrapping_add(1)) }
     }
 
+    /// See [`Policy::everywhere`].
+    #[inline(always)]
+    pub fn everywhere(&self) -> Everywhere {
+        let [slot, host_bits] =
+            [Self::EVERYWHERE, Self::EVERYWHERE.wrapping_add(1)].map(|word| self.0.word(word));
+        Everywhere { slot, host_bits }
+    }
+
     #[inline(always)]
     fn rows(&self, word: u32) -> RowTable {
         RowTable {
@@ -220,6 +244,7 @@ mod tests {
             services: table(number + 20),
             own: number + 30,
             address: Address { high: u64::from(number) << 40, low: u64::MAX - u64::from(number) },
+            everywhere: Everywhere { slot: number + 40, host_bits: number + 50 },
         };
         let interface = Interface {
             zone: 9,
@@ -244,7 +269,7 @@ mod tests {
                 let line = PolicyLine(lines.get(number).unwrap_or(&EMPTY));
                 assert_eq!((line.acl(), line.groups()), (policy.acl, policy.groups));
                 assert_eq!((line.services(), line.own().0), (policy.services, policy.own));
-                assert_eq!(line.address(), policy.address);
+                assert_eq!((line.address(), line.everywhere()), (policy.address, policy.everywhere));
             }
         }
     }

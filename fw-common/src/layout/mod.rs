@@ -14,7 +14,7 @@ mod interface;
 mod link;
 
 pub use header::{DEVICES_PER_BUCKET, Root, RootLine, head};
-pub use interface::{Interface, InterfaceLine, Policy, PolicyLine, RowTable};
+pub use interface::{Everywhere, Interface, InterfaceLine, Policy, PolicyLine, RowTable};
 pub use link::{INNER_CHILDREN, Kind, LEAF_INTERVALS, LEAF_LINKS, Link, palette, range, table_lines, wide};
 
 /// 64 bytes: one cache line.

@@ -84,17 +84,27 @@ impl Entry {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spot {
     pub(super) first: u32,
-    pub(super) second: u32,
     pub(super) tag: u64,
+    hash: u64,
+    base: u32,
+    count: u32,
 }
 
 impl Spot {
     #[inline(always)]
     pub(super) fn of<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> Self {
-        let [head, rest @ ..] = words_of_key(key);
+        Self::of_words(buckets, &words_of_key(key), key.local.is_mapped())
+    }
+
+    #[inline(always)]
+    pub(super) fn of_words<'a, B: Buckets<'a>>(
+        buckets: B,
+        [head, rest @ ..]: &[u64; KEY_WORDS],
+        is_ipv4: bool,
+    ) -> Self {
         let layout = buckets.layout();
         let mut hash = mix(buckets.secret() ^ head);
-        let (base, count) = if key.local.is_mapped() {
+        let (base, count) = if is_ipv4 {
             hash = mix(hash ^ rest[0]);
             (0, layout.ipv4)
         } else {
@@ -103,15 +113,19 @@ impl Spot {
             }
             (layout.ipv4, layout.ipv6)
         };
-        let first = share(hash as u32, count);
-        let step = share((hash >> 17) as u32, count.wrapping_sub(1));
-        // One of the others.
-        let second = first.wrapping_add(step).wrapping_add(1);
-        let second = if second >= count { second.wrapping_sub(count) } else { second };
         // Two values mean something else.
         let tag = hash >> 49;
         let tag = tag.wrapping_add((tag.wrapping_sub(2) >> 63) << 1);
-        Self { first: base.wrapping_add(first), second: base.wrapping_add(second), tag }
+        Self { first: base.wrapping_add(share(hash as u32, count)), tag, hash, base, count }
+    }
+
+    /// One of the others. Few look-ups get so far.
+    #[inline(always)]
+    pub(super) fn second(self) -> u32 {
+        let step = share((self.hash >> 17) as u32, self.count.wrapping_sub(1));
+        let second = self.first.wrapping_sub(self.base).wrapping_add(step).wrapping_add(1);
+        let second = if second >= self.count { second.wrapping_sub(self.count) } else { second };
+        self.base.wrapping_add(second)
     }
 }
 

@@ -124,6 +124,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// Remembers a flow in place of what its key may stand for already.
     pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
+        self.remove(key);
         self.place(key, connection, class, true).map(|place| self.settle(key, place))
     }
 
@@ -133,6 +134,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         if known.is_some_and(|packets| packets >= connection.packets()) {
             return Ok(());
         }
+        self.remove(key);
         self.place(key, connection, class, false).map(|place| self.settle(key, place))
     }
 
@@ -142,7 +144,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         self.forget(search::twin(self.0, key, place));
     }
 
-    /// The first half of [`Self::insert`].
+    /// The first half of [`Self::insert`], of a key that has no entry.
     #[inline(always)]
     pub fn place(
         self,
@@ -151,13 +153,12 @@ impl<'a, B: Buckets<'a>> Store<B> {
         class: Class,
         is_limited: bool,
     ) -> Result<Place, TableFull> {
-        self.forget(self.0.find(key));
         let spot = Spot::of(self.0, key);
         if is_limited && !self.has_room(connection.status().flags(), spot) {
             return Err(TableFull);
         }
         for _ in 0..PLACES_TRIED {
-            let place = self.0.choose(spot.first, spot.second, class);
+            let place = self.0.choose(spot.first, spot.second(), class);
             if place.is_nowhere() {
                 return Err(TableFull);
             }
@@ -305,7 +306,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
     #[inline(always)]
     pub fn takes(self, key: &FlowKey, flags: u8, class: Class) -> bool {
         let spot = Spot::of(self.0, key);
-        self.has_room(flags, spot) && !self.0.choose(spot.first, spot.second, class).is_nowhere()
+        self.has_room(flags, spot) && !self.0.choose(spot.first, spot.second(), class).is_nowhere()
     }
 
     /// Whether a connection with these flags may be added; removes some expired ones if it could not be otherwise.
@@ -314,7 +315,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         let max = self.0.layout().connections;
         let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
         let limit = u64::from(max.saturating_sub(kept));
-        self.counted() < limit || self.0.reclaim(spot.first, spot.second) < limit
+        self.counted() < limit || self.0.reclaim(spot.first, spot.second()) < limit
     }
 
     /// Confirmed connections, expired ones included.

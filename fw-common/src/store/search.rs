@@ -20,26 +20,29 @@ const REMOVED: u32 = 4;
 /// Where a key is.
 #[inline(always)]
 pub fn find<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> Place {
-    let spot = Spot::of(buckets, key);
-    let found = find_in(buckets, spot.first, spot.tag, key, u64::MAX);
+    let sought = Sought::of(key);
+    let spot = sought.spot(buckets);
+    let found = find_in(buckets, spot.first, spot.tag, &sought, u64::MAX);
     if !found.is_nowhere() {
         return found;
     }
-    find_in(buckets, spot.second, spot.tag, key, u64::MAX)
+    find_in(buckets, spot.second(), spot.tag, &sought, u64::MAX)
 }
 
 /// Where else a key is, of which both CPUs that inserted it remove the same: that in the second bucket, or the higher
 /// place of one.
 #[inline(always)]
 pub(super) fn twin<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey, own: Place) -> Place {
-    let spot = Spot::of(buckets, key);
+    let sought = Sought::of(key);
+    let spot = sought.spot(buckets);
     let not_own = |bucket| if bucket == own.bucket() { !only(own.number()) } else { u64::MAX };
-    let first = find_in(buckets, spot.first, spot.tag, key, not_own(spot.first));
+    let first = find_in(buckets, spot.first, spot.tag, &sought, not_own(spot.first));
     if !first.is_nowhere() {
         let own_is_first = own.bucket() == spot.first && own.number() < first.number();
         return if own_is_first { first } else { still(buckets, own, spot.tag) };
     }
-    let second = find_in(buckets, spot.second, spot.tag, key, not_own(spot.second));
+    let second = spot.second();
+    let second = find_in(buckets, second, spot.tag, &sought, not_own(second));
     if second.is_nowhere() || own.bucket() == spot.first || own.number() < second.number() {
         return second;
     }
@@ -55,7 +58,7 @@ fn still<'a, B: Buckets<'a>>(buckets: B, place: Place, tag: u64) -> Place {
 }
 
 #[inline(always)]
-fn find_in<'a, B: Buckets<'a>>(buckets: B, bucket: u32, tag: u64, key: &FlowKey, among: u64) -> Place {
+fn find_in<'a, B: Buckets<'a>>(buckets: B, bucket: u32, tag: u64, sought: &Sought, among: u64) -> Place {
     let Some(tags) = Tags::of(buckets, bucket) else { return Place::NOWHERE };
     let mut alike = tags.with(tag) & among;
     for _ in 0..ALIKE {
@@ -65,7 +68,7 @@ fn find_in<'a, B: Buckets<'a>>(buckets: B, bucket: u32, tag: u64, key: &FlowKey,
         let number = lowest(alike);
         let found = tags.tag(number);
         // Recycled meanwhile, perhaps: then this is not its tag any more.
-        if found & !CONFIRMED == tag && is_key(buckets, bucket, number, key) {
+        if found & !CONFIRMED == tag && sought.is_at(buckets, bucket, number) {
             return Place::new(bucket, number, found);
         }
         alike &= alike.wrapping_sub(1);
@@ -73,25 +76,43 @@ fn find_in<'a, B: Buckets<'a>>(buckets: B, bucket: u32, tag: u64, key: &FlowKey,
     Place::NOWHERE
 }
 
-#[inline(always)]
-fn is_key<'a, B: Buckets<'a>>(buckets: B, bucket: u32, number: u32, key: &FlowKey) -> bool {
-    let Some(bucket) = buckets.bucket(bucket) else { return false };
-    let is_ipv4 = key.local.is_mapped();
-    let entry = Entry::of(is_ipv4, number);
-    let words = words_of_key(key);
-    let mut differing = 0;
-    if is_ipv4 {
-        let Some(cells) = buckets.words::<BUCKET_WORDS, 2>(bucket, entry.key) else { return false };
-        for (cell, word) in cells.iter().zip(words) {
-            differing |= cell.load() ^ word;
-        }
-    } else {
-        let Some(cells) = buckets.words::<BUCKET_WORDS, KEY_WORDS>(bucket, entry.key) else { return false };
-        for (cell, word) in cells.iter().zip(words) {
-            differing |= cell.load() ^ word;
-        }
+/// A key that is looked for, as words: they choose its buckets and are compared.
+struct Sought {
+    words: [u64; KEY_WORDS],
+    is_ipv4: bool,
+}
+
+impl Sought {
+    #[inline(always)]
+    fn of(key: &FlowKey) -> Self {
+        Self { words: words_of_key(key), is_ipv4: key.local.is_mapped() }
     }
-    differing == 0
+
+    #[inline(always)]
+    fn spot<'a, B: Buckets<'a>>(&self, buckets: B) -> Spot {
+        Spot::of_words(buckets, &self.words, self.is_ipv4)
+    }
+
+    #[inline(always)]
+    fn is_at<'a, B: Buckets<'a>>(&self, buckets: B, bucket: u32, number: u32) -> bool {
+        let Some(bucket) = buckets.bucket(bucket) else { return false };
+        let entry = Entry::of(self.is_ipv4, number);
+        let mut differing = 0;
+        if self.is_ipv4 {
+            let Some(cells) = buckets.words::<BUCKET_WORDS, 2>(bucket, entry.key) else { return false };
+            for (cell, word) in cells.iter().zip(self.words) {
+                differing |= cell.load() ^ word;
+            }
+        } else {
+            let Some(cells) = buckets.words::<BUCKET_WORDS, KEY_WORDS>(bucket, entry.key) else {
+                return false;
+            };
+            for (cell, word) in cells.iter().zip(self.words) {
+                differing |= cell.load() ^ word;
+            }
+        }
+        differing == 0
+    }
 }
 
 /// A place for a new flow, with the tag that it has now: a free one, else one of something expired, else that of the

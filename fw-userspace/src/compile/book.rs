@@ -12,7 +12,7 @@ use super::rules::{Rules, acl_key};
 use super::sources::{EntrySets, Named, Sources};
 use super::tracking::Responses;
 use super::{Binding, Carries, services};
-use crate::model::{GroupRule, Policy};
+use crate::model::{AclEntry, Action, GroupRule, Policy, Traffic};
 
 /// What counts as inside every subnet: it never crosses a router.
 const INSIDE_EVERY_SUBNET: [&str; 7] = [
@@ -95,6 +95,19 @@ impl<'a> Book<'a> {
                 List { kind, entries, inside: Some(inside), responses: Responses::default(), what },
             ),
         )
+    }
+
+    /// By family, the slot of the entry that allows everything with none of its family before it; 0 if there is none such.
+    pub(super) fn everywhere(&self, subnet: &str, direction: Direction) -> [u32; 2] {
+        let Some(found) = self.policy.subnets.get(subnet) else { return [0; 2] };
+        let (entries, _) = self.rules.acl(acl_key(&found.network_acl), direction);
+        [true, false].map(|is_ipv4| {
+            let first = entries.iter().find(|(entry, _)| entry.cidr.addr().is_ipv4() == is_ipv4);
+            let allows = |entry: &AclEntry| {
+                (entry.action, entry.traffic, entry.cidr.prefix_len()) == (Action::Allow, Traffic::All, 0)
+            };
+            first.filter(|(entry, _)| allows(entry)).map_or(0, |(_, slot)| *slot)
+        })
     }
 
     /// The pooled rules of groups, in their order. `None` if there are no groups.

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use fw_common::Address;
 use fw_common::Direction;
-use fw_common::layout::{Interface, Line, Link, Policy as PolicyOf, RowTable};
+use fw_common::layout::{Everywhere, Interface, Line, Link, Policy as PolicyOf, RowTable};
+use ipnet::IpNet;
 
 use super::book::{Book, ListId};
 use super::heap::{Full, Heap};
@@ -25,6 +26,9 @@ pub(super) struct Device<'a> {
     services: Option<ListId>,
     acl: [Option<ListId>; 2],
     groups: [Option<ListId>; 2],
+    /// By direction and family.
+    everywhere: [[u32; 2]; 2],
+    subnet: &'a [IpNet],
 }
 
 impl<'a> Device<'a> {
@@ -50,6 +54,8 @@ impl<'a> Device<'a> {
             services: None,
             acl: [None; 2],
             groups: [None; 2],
+            everywhere: [[0; 2]; 2],
+            subnet: &[],
         };
         let attachment = match &binding.carries {
             Carries::Interface(name) => {
@@ -73,7 +79,7 @@ impl<'a> Device<'a> {
 
     fn carry_interface(
         &mut self,
-        policy: &Policy,
+        policy: &'a Policy,
         interface: &'a crate::model::Interface,
         book: &mut Book<'_>,
     ) {
@@ -87,6 +93,8 @@ impl<'a> Device<'a> {
         self.own = &interface.addresses;
         if let Some(subnet) = &interface.subnet {
             self.acl = DIRECTIONS.map(|direction| book.acl(subnet, direction));
+            self.everywhere = DIRECTIONS.map(|direction| book.everywhere(subnet, direction));
+            self.subnet = policy.subnets.get(subnet).map_or(&[], |subnet| &subnet.cidr_blocks);
         }
         self.groups = DIRECTIONS.map(|direction| book.groups(&interface.security_groups, direction));
         if self.acl != [None; 2] || self.groups != [None; 2] {
@@ -119,6 +127,7 @@ impl<'a> Device<'a> {
                     services: rows(heap, self.services, family)?,
                     own,
                     address,
+                    everywhere: self.everywhere(family, direction, first),
                 };
             }
         }
@@ -133,6 +142,24 @@ impl<'a> Device<'a> {
         };
         let lines: [Line; 5] = interface.to_lines();
         Ok((self.ifindex, heap.piece(&lines).map_err(full)?))
+    }
+}
+
+impl Device<'_> {
+    /// Of use only where one CIDR tells inside from outside, and the interface's first address is in it.
+    fn everywhere(&self, family: usize, direction: usize, own: Option<&IpAddr>) -> Everywhere {
+        let mut cidrs = self.subnet.iter().filter(|cidr| cidr.addr().is_ipv4() == (family == 0));
+        let slot = self.everywhere[direction][family];
+        let (Some(cidr), None, Some(own)) = (cidrs.next(), cidrs.next(), own) else {
+            return Everywhere::default();
+        };
+        let compared = if family == 0 { 32 } else { 64 };
+        match u32::from(cidr.prefix_len()) {
+            length @ 1.. if slot != 0 && cidr.contains(own) && length <= compared => {
+                Everywhere { slot, host_bits: compared - length }
+            }
+            _ => Everywhere::default(),
+        }
     }
 }
 

@@ -149,6 +149,8 @@ impl<'a> Tables<'a> for &'a Trial<'_> {
         self.key.get().filter(|remembered| remembered == key).map(|_| Connection(&self.entry))
     }
 
+    fn forget(self, _key: &FlowKey) {}
+
     fn insert(self, key: &FlowKey, connection: &Connection, _class: Class) -> Result<(), TableFull> {
         self.remember(key, connection);
         Ok(())
