@@ -10,7 +10,7 @@ use fw_common::rehearsed::Rehearsed;
 use fw_common::{Direction, Reason, Verdict};
 use serde::Serialize;
 
-use crate::compile::{RuleInfo, RuleKind};
+use crate::compile::{Carries, RuleInfo, RuleKind};
 use crate::datapath::InForce;
 use crate::error::{Error, Result};
 use crate::model::Policy;
@@ -118,7 +118,7 @@ impl Explainer {
     }
 
     /// Asks a host in memory.
-    pub(super) fn of_simulation(simulation: Simulation) -> Self {
+    pub(crate) fn of_simulation(simulation: Simulation) -> Self {
         let rules = simulation.compiled().rules.clone();
         Self::new(Asked::File(Box::new(simulation)), rules)
     }
@@ -131,6 +131,22 @@ impl Explainer {
     /// What happens to a frame at an interface or a router's leg. Nothing is remembered of it.
     pub fn explain(&self, at: &str, direction: Direction, frame: &RawFrame) -> Result<Explanation> {
         self.rehearse(at, direction, frame).map(|rehearsed| self.explained(rehearsed))
+    }
+
+    /// The same by the rules of a file, where an interface and a subnet may have one name.
+    pub(crate) fn explain_on(
+        &self,
+        at: &Carries,
+        direction: Direction,
+        frame: &RawFrame,
+    ) -> Result<Explanation> {
+        let rehearsed = match &self.asked {
+            Asked::InForce(_) => self.rehearse(at.name(), direction, frame)?,
+            Asked::File(simulation) => simulation
+                .rehearse_on(at, direction, &frame.fitted(Link::Ethernet))
+                .ok_or_else(|| Error::unknown_interface(at.name(), &self.names()))?,
+        };
+        Ok(self.explained(rehearsed))
     }
 
     pub(super) fn rehearse(&self, at: &str, direction: Direction, frame: &RawFrame) -> Result<Rehearsed> {
