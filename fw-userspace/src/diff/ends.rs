@@ -120,6 +120,29 @@ pub(super) fn cidrs(intervals: &[(u128, u128)], family: Family) -> Vec<IpNet> {
     cidrs
 }
 
+/// CIDRs of one family as one network and what is left out of it, where that is shorter.
+pub fn all_but(nets: &[IpNet]) -> Option<(IpNet, Vec<IpNet>)> {
+    let family = if nets.first()?.addr().is_ipv4() { Family::V4 } else { Family::V6 };
+    let ends = |net: &IpNet| (number(net.network()), number(net.broadcast()));
+    let intervals = merged(nets.iter().map(ends).collect());
+    let (first, last) = (intervals.first()?.0, intervals.last()?.1);
+    let bits = nets.first()?.max_prefix_len();
+    let common = bits - (128 - (first ^ last).leading_zeros()) as u8;
+    let around = IpNet::new(address(first, family), common).ok()?.trunc();
+    let (mut out, mut next) = (Intervals::new(), ends(&around).0);
+    for (first, last) in intervals {
+        if next < first {
+            out.push((next, first - 1));
+        }
+        next = last.saturating_add(1);
+    }
+    if next <= ends(&around).1 && last < ends(&around).1 {
+        out.push((next, ends(&around).1));
+    }
+    let out = cidrs(&out, family);
+    (out.len() + 1 < nets.len()).then_some((around, out))
+}
+
 /// The number of an address in its family.
 pub(super) fn number(address: IpAddr) -> u128 {
     match address {
@@ -133,5 +156,36 @@ pub(super) fn address(number: u128, family: Family) -> IpAddr {
     match family {
         Family::V4 => std::net::Ipv4Addr::from(number as u32).into(),
         Family::V6 => std::net::Ipv6Addr::from(number).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nets(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| text.parse().expect("valid")).collect()
+    }
+
+    #[test]
+    fn a_network_with_a_hole_is_said_by_its_hole() {
+        let around = |first, last, hole: (u128, u128), family| {
+            cidrs(&[(first, hole.0 - 1), (hole.1 + 1, last)], family)
+        };
+        let hole = (0x0a00_0000, 0x0aff_ffff);
+        let all = around(0, u128::from(u32::MAX), hole, Family::V4);
+        assert_eq!(all.len(), 8);
+        let [net, out] = [nets(&["0.0.0.0/0"]), nets(&["10.0.0.0/8"])];
+        assert_eq!(all_but(&all), Some((net[0], out)));
+        let hole = (0xfe80 << 112, (0xfec0 << 112) - 1);
+        let all = around(0, u128::MAX, hole, Family::V6);
+        assert_eq!(all_but(&all), Some((nets(&["::/0"])[0], nets(&["fe80::/10"]))));
+        // Its ends may be left out too.
+        let all = cidrs(&[(0x0a00_0001, 0x0a00_00fe)], Family::V4);
+        let out = nets(&["10.0.0.0/32", "10.0.0.255/32"]);
+        assert_eq!(all_but(&all), Some((nets(&["10.0.0.0/24"])[0], out)));
+        assert_eq!(all_but(&nets(&["10.0.0.0/24"])), None);
+        assert_eq!(all_but(&nets(&["10.0.0.0/24", "10.0.2.0/24"])), None);
+        assert_eq!(all_but(&[]), None);
     }
 }

@@ -108,15 +108,9 @@ impl KeySets {
         number
     }
 
-    /// The keys that a packet can have. Numbers that have a column of their own are no other protocols, and IPv6 headers
-    /// that are looked behind are none at all.
+    /// The keys that a packet can have.
     pub(super) fn possible(&mut self, family: Family) -> Row {
-        let never: &[u8] = match family {
-            Family::V4 => &[protocol::ICMP, protocol::TCP, protocol::UDP],
-            Family::V6 => &[0, protocol::TCP, protocol::UDP, 43, 44, 51, protocol::ICMPV6, 60],
-        };
-        let other = (0..=u8::MAX).filter(|number| !never.contains(number));
-        let other = self.number(merged(other.map(|number| (u16::from(number), u16::from(number)))));
+        let other = self.number(other_protocols(family));
         [Self::ALL, Self::ALL, Self::ALL, other]
     }
 
@@ -127,6 +121,16 @@ impl KeySets {
         let icmp = self.number(merged(keys));
         [Self::ALL, Self::ALL, icmp, Self::ALL]
     }
+}
+
+/// Numbers that have a column of their own are no other protocols, and IPv6 headers that are looked behind are none.
+pub(super) fn other_protocols(family: Family) -> Vec<Range> {
+    let never: &[u8] = match family {
+        Family::V4 => &[protocol::ICMP, protocol::TCP, protocol::UDP],
+        Family::V6 => &[0, protocol::TCP, protocol::UDP, 43, 44, 51, protocol::ICMPV6, 60],
+    };
+    let other = (0..=u8::MAX).filter(|number| !never.contains(number));
+    merged(other.map(|number| (u16::from(number), u16::from(number))))
 }
 
 /// Ranges in their order, those that touch made one.

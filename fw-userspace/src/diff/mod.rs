@@ -45,6 +45,7 @@ use ends::Intervals;
 use example::Witness;
 use regions::{Region, Service};
 
+pub use ends::all_but;
 pub use report::{
     DiffReport, Example, IcmpSpan, InterfaceChange, ObjectChange, PartChange, Region as ChangedTraffic, Span,
 };
@@ -304,6 +305,7 @@ fn traffic(
         verdict: if region.opens { "allow" } else { "deny" },
         packets,
         protocol,
+        all_keys: region.service.has_all_keys(family),
         ports,
         icmp,
         numbers,

@@ -118,6 +118,15 @@ fn services(by_column: [Vec<Range>; 4], possible: Row, keys: &KeySets) -> Vec<Se
 }
 
 impl Service {
+    /// Nothing of its protocol is left out.
+    pub(super) fn has_all_keys(&self, family: Family) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Tcp(ranges) | Self::Udp(ranges) | Self::Icmp(ranges) => *ranges == [(0, u16::MAX)],
+            Self::Other(ranges) => *ranges == keys::other_protocols(family),
+        }
+    }
+
     /// Keys; none for everything.
     pub(super) fn ranges(&self) -> &[Range] {
         match self {

@@ -69,6 +69,8 @@ pub struct Region {
     pub packets: &'static str,
     /// `all`, `tcp`, `udp`, `icmp`, `icmpv6`, or `other`.
     pub protocol: &'static str,
+    /// Every port, type and code, or number of that protocol.
+    pub all_keys: bool,
     /// Destination ports; null but for TCP and UDP.
     pub ports: Option<Vec<Span>>,
     /// ICMP types and codes; null but for ICMP and ICMPv6.
