@@ -9,6 +9,8 @@ use fw_common::packet::{protocol, tcp_flags};
 use fw_common::{Direction, Verdict};
 use fw_tests::case::merge;
 use fw_tests::differential::rules;
+use fw_tests::fwctl::{Fwctl, Output, RULES};
+use fw_tests::netns::{BpffsDir, Rig};
 use fw_tests::run;
 use fw_userspace::compile::DEFAULT_MAX_MEMORY;
 use fw_userspace::diff::{ChangedTraffic, Side, diff};
@@ -322,4 +324,96 @@ fn services(is_ipv4: bool) -> Vec<(u8, u16)> {
         [protocol::TCP, protocol::UDP].into_iter().flat_map(|number| PORTS.map(|port| (number, port)));
     let kinds = kinds.iter().map(|(kind, code)| (icmp, u16::from_be_bytes([*kind, *code])));
     ports.chain(kinds).chain(numbers.iter().map(|number| (*number, 0))).collect()
+}
+
+/// The server filters its own NIC.
+struct Loaded {
+    rig: Rig,
+    bpffs: BpffsDir,
+}
+
+impl Loaded {
+    fn new() -> Self {
+        Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() }
+    }
+
+    fn fwctl(&self) -> Fwctl<'_> {
+        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap()
+    }
+
+    fn diff(&self, rules: &Value, options: &[&str]) -> Output {
+        let words = ["diff", RULES].iter().chain(options);
+        self.fwctl().run_with(words, rules.to_string().as_bytes()).unwrap()
+    }
+}
+
+/// Without addresses: those of the device count, for members too.
+fn loaded_rules() -> Value {
+    json!({
+        "version": 1,
+        "security_groups": { "sg": { "egress": [], "ingress": [
+            { "id": "web", "protocol": "tcp", "from_port": 80, "to_port": 80, "cidr_blocks": ["0.0.0.0/0"] }
+        ] } },
+        "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } }
+    })
+}
+
+#[test]
+fn nothing_loaded_is_nothing_to_compare_with() {
+    let loaded = Loaded::new();
+    let output = loaded.diff(&loaded_rules(), &["--exit-code"]);
+    assert_eq!(output.code(), 1, "{}", output.said());
+    assert!(output.stderr.contains("nothing is loaded under"), "{}", output.said());
+}
+
+#[test]
+fn what_is_loaded_is_compared_and_stays() {
+    let loaded = Loaded::new();
+    loaded.fwctl().load(&loaded_rules()).unwrap();
+    let same = loaded.diff(&loaded_rules(), &["--exit-code"]);
+    assert_eq!((same.code(), &same.stdout[..]), (0, "the rules are the same\n\nno verdict changes\n"));
+
+    let mut new = loaded_rules();
+    let rules = new["security_groups"]["sg"]["ingress"].as_array_mut().unwrap();
+    rules.push(json!({ "id": "ssh", "protocol": "tcp", "from_port": 22, "to_port": 22, "self": true }));
+    let output = loaded.diff(&new, &["--exit-code", "--json"]);
+    assert_eq!(output.code(), 3, "{}", output.said());
+    let report = output.json().unwrap();
+    let regions = report["interfaces"][0]["regions"].as_array().unwrap();
+    // The group's member is this interface, by what its device has.
+    let remote: Vec<&str> = regions
+        .iter()
+        .flat_map(|region| region["remote"].as_array().unwrap())
+        .filter_map(Value::as_str)
+        .collect();
+    let own = format!("{}/32", loaded.rig.server.v4);
+    assert!(remote.contains(&own.as_str()), "{report}");
+    assert!(regions.iter().all(|region| region["ports"] == json!([{ "from": 22, "to": 22 }])), "{report}");
+
+    // What it says becomes true by a load and not before.
+    let status = loaded.fwctl().status().unwrap();
+    assert_eq!(status["generation"], 1);
+    loaded.fwctl().load(&new).unwrap();
+    assert_eq!(loaded.diff(&new, &["--exit-code"]).code(), 0);
+    let back = loaded.diff(&loaded_rules(), &["--exit-code"]);
+    assert_eq!(back.code(), 3);
+    assert!(back.stdout.contains("- deny  tcp 22 from"), "{}", back.said());
+
+    // The device of another interface is not there, and would be filtered when it comes.
+    new["interfaces"]["later"] = json!({ "device": "eth7", "security_groups": ["sg"] });
+    let output = loaded.diff(&new, &[]);
+    assert!(output.stdout.contains("later is filtered for the first time"), "{}", output.said());
+    let output = loaded.diff(&new, &["--interface", "nobody"]);
+    assert_eq!(output.code(), 2, "{}", output.said());
+    assert!(output.stderr.contains("must be \"server\", \"later\""), "{}", output.said());
+}
+
+#[test]
+fn rules_that_were_not_confirmed_are_not_compared_with() {
+    let loaded = Loaded::new();
+    loaded.fwctl().load_with(&loaded_rules(), &["--confirm", "1"]).unwrap();
+    thread::sleep(std::time::Duration::from_millis(1500));
+    let output = loaded.diff(&loaded_rules(), &[]);
+    assert_eq!(output.code(), 1, "{}", output.said());
+    assert!(output.stderr.contains("nothing is in force"), "{}", output.said());
 }

@@ -46,6 +46,11 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
 pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>> {
     let store = open_loaded(bpffs)?;
     let current = Current::need(&store)?;
+    if store.policy_array()?.in_force(monotonic_ns()).is_none() {
+        return Err(Error::system(
+            "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
+        ));
+    }
     let said = said_before(Some(&current), policy);
     let devices = devices::list()?;
     let mut bindings = Vec::new();

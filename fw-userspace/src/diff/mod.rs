@@ -29,6 +29,7 @@ mod regions;
 mod report;
 mod words;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -239,7 +240,7 @@ fn shown(
     let regions_of = |view: View, way: (Direction, Family)| {
         let same =
             found.iter().find(|(of, direction, family, ..)| (*of, (*direction, *family)) == (view, way));
-        same.map_or(&[][..], |(.., regions, _)| regions)
+        same.into_iter().flat_map(|(.., regions, _)| regions).collect::<HashSet<&Region>>()
     };
     for (view, direction, family, regions, usual) in &found {
         let other = match view {

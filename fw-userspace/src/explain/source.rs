@@ -24,8 +24,8 @@ pub struct Explainer {
     asked: Asked,
     /// In the order of the file, each list in one piece.
     rules: Vec<RuleInfo>,
-    /// Where the rule of a counter slot is among them.
-    places: HashMap<u32, usize>,
+    /// Where the rule of a counter slot is among them, and in its list.
+    places: HashMap<u32, (usize, usize)>,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,14 @@ impl Explainer {
     }
 
     fn new(asked: Asked, rules: Vec<RuleInfo>) -> Self {
-        let places = rules.iter().map(|rule| rule.slot).zip(0..).collect();
+        let is_same_list = |one: &RuleInfo, other: &RuleInfo| {
+            (one.kind, one.direction, &one.id) == (other.kind, other.direction, &other.id)
+        };
+        let mut places = HashMap::with_capacity(rules.len());
+        let lists = rules.chunk_by(is_same_list).flat_map(|list| list.iter().enumerate());
+        for (place, (index, rule)) in lists.enumerate() {
+            places.insert(rule.slot, (place, index));
+        }
         Self { asked, rules, places }
     }
 
@@ -216,11 +223,8 @@ impl Explainer {
 
     /// A rule, with its place in its list.
     fn rule(&self, slot: u32, kind: RuleKind) -> Option<(usize, &RuleInfo)> {
-        let place = *self.places.get(&slot)?;
-        let rule = self.rules.get(place).filter(|rule| rule.kind == kind)?;
-        let same =
-            |other: &&RuleInfo| (other.kind, other.direction, &other.id) == (kind, rule.direction, &rule.id);
-        Some((self.rules.get(..place)?.iter().rev().take_while(same).count(), rule))
+        let (place, index) = *self.places.get(&slot)?;
+        Some((index, self.rules.get(place).filter(|rule| rule.kind == kind)?))
     }
 
     pub(super) fn explained(&self, rehearsed: Rehearsed) -> Explanation {
