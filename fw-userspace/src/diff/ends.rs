@@ -9,11 +9,13 @@ use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use crate::compile::Filter;
 
-/// Addresses as numbers, both ends included; sorted, no two touch.
-pub(super) type Intervals = Vec<(u128, u128)>;
+/// Addresses as numbers, both ends included.
+pub(super) type Interval = (u128, u128);
+/// Sorted; no two touch.
+pub(super) type Intervals = Vec<Interval>;
 
 /// ::ffff:0:0/96, which never passes on the wire (RFC 4942 section 2.2).
-pub(super) const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
+pub(super) const MAPPED: Interval = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
 /// What one side says of an address of the interface's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +78,7 @@ impl Ends {
 
 /// What the core takes for everybody's own: unspecified and link-local addresses, and inbound groups of receivers.
 fn everybodys(direction: Direction, family: Family) -> Intervals {
-    let (always, receivers): (&[(u128, u128)], &[(u128, u128)]) = match family {
+    let (always, receivers): (&[Interval], &[Interval]) = match family {
         Family::V4 => (&[(0, 0)], &[(0xe000_0000, 0xefff_ffff), (0xffff_ffff, 0xffff_ffff)]),
         Family::V6 => (&[(0, 0), (0xfe80 << 112, (0xfec0 << 112) - 1)], &[(0xff << 120, u128::MAX)]),
     };
@@ -97,13 +99,13 @@ pub(super) fn merged(mut intervals: Intervals) -> Intervals {
     merged
 }
 
-pub(super) fn contains(intervals: &[(u128, u128)], address: u128) -> bool {
+pub(super) fn contains(intervals: &[Interval], address: u128) -> bool {
     let next = intervals.partition_point(|(first, _)| *first <= address);
     next.checked_sub(1).is_some_and(|place| address <= intervals[place].1)
 }
 
 /// As few CIDRs as there can be.
-pub(super) fn cidrs(intervals: &[(u128, u128)], family: Family) -> Vec<IpNet> {
+pub(super) fn cidrs(intervals: &[Interval], family: Family) -> Vec<IpNet> {
     let mut cidrs = Vec::new();
     for (first, last) in intervals {
         match family {

@@ -131,7 +131,7 @@ fn service(region: &ChangedTraffic, limits: Limits) -> String {
         ("all", ..) => format!("all {family}"),
         ("other", ..) if region.all_keys => format!("all other {family}"),
         (protocol, ..) if region.all_keys => protocol.to_owned(),
-        (_, .., Some(numbers)) => format!("{family} protocol {}", spans(numbers, limits)),
+        (.., Some(numbers)) => format!("{family} protocol {}", spans(numbers, limits)),
         (protocol, Some(ports), ..) => format!("{protocol} {}", spans(ports, limits)),
         (protocol, _, Some(icmp), _) => format!("{protocol} {}", types(icmp, limits)),
         (protocol, ..) => protocol.to_owned(),
