@@ -9,7 +9,7 @@ use fw_common::packet::{protocol, tcp_flags};
 use super::ends::{self, Intervals, MAPPED};
 use super::regions::{Region, Service};
 use super::report::Example;
-use super::{Side, View};
+use super::{Side, View, of_both};
 use crate::compile::{Bounds, Carries};
 use crate::error::{Error, Result};
 use crate::explain::{Endpoint, Explainer, Flow, IcmpType, RawFrame};
@@ -20,12 +20,12 @@ use crate::simulate::Simulation;
 pub(super) struct Witness([Explainer; 2]);
 
 impl Witness {
-    pub(super) fn new(sides: [Side; 2], bounds: Bounds) -> Result<Self> {
-        let [old, new] = sides.map(|Side { policy, bindings }| {
-            let simulation = Simulation::within(policy, bindings, &bounds);
-            simulation.map(Explainer::of_simulation).map_err(|error| Error::input(error.to_string()))
+    pub(super) fn new(sides: [&Side; 2], bounds: Bounds) -> Result<Self> {
+        let simulations = of_both(sides, |Side { policy, bindings }| {
+            let simulation = Simulation::within(policy.clone(), bindings.clone(), &bounds);
+            simulation.map_err(|error| Error::input(error.to_string()))
         });
-        Ok(Self([old?, new?]))
+        simulations.map(|simulations| Self(simulations.map(Explainer::of_simulation)))
     }
 
     /// A packet of a region. `own` are addresses that are liked best for the interface's end.

@@ -191,6 +191,16 @@ pub fn diff(old: Side, new: Side, only: Option<&str>, max_memory: u64) -> Result
     Ok(DiffReport { verdicts_change: !interfaces.is_empty(), objects, interfaces })
 }
 
+/// Both sides at once, where there are two CPUs.
+fn of_both<T: Send>(sides: [&Side; 2], make: impl Fn(&Side) -> Result<T> + Sync) -> Result<[T; 2]> {
+    std::thread::scope(|scope| {
+        let new = scope.spawn(|| make(sides[1]));
+        let old = make(sides[0]);
+        let new = new.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok([old?, new?])
+    })
+}
+
 /// Adds the regions of what is filtered on both sides.
 fn compared<'n>(
     sides: [&Side; 2],
@@ -200,8 +210,8 @@ fn compared<'n>(
     found: &mut IndexMap<&'n Carries, Found>,
 ) -> Result<()> {
     let refused = |error: CompileError| Error::input(error.to_string());
-    let [old, new] = sides.map(|side| Flattened::new(&side.policy, &side.bindings, bounds));
-    let (old, new) = (old.map_err(refused)?, new.map_err(refused)?);
+    let flattened = |side: &Side| Flattened::new(&side.policy, &side.bindings, bounds).map_err(refused);
+    let [old, new] = of_both(sides, flattened)?;
     let filter = |side: &'_ Flattened, name: &Carries| -> Option<usize> {
         side.filters().iter().position(|(carries, _)| carries == name)
     };
@@ -261,7 +271,7 @@ fn shown(
             };
             let witness = match slot {
                 Some(witness) => witness,
-                None => slot.insert(Witness::new(sides.map(Clone::clone), witnesses.bounds)?),
+                None => slot.insert(Witness::new(sides, witnesses.bounds)?),
             };
             let example = witness.example(at, (*direction, *family, *view), region, own)?;
             shown.push(traffic(region, (*direction, *family), packets, usual, example));
