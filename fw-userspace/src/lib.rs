@@ -6,6 +6,7 @@
 
 pub mod compile;
 pub mod datapath;
+pub mod diff;
 pub mod document;
 pub mod error;
 pub mod explain;

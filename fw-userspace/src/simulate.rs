@@ -3,12 +3,14 @@
 use std::net::IpAddr;
 
 use fw_common::conntrack::{Class, Connection};
+use fw_common::layout::Root;
 use fw_common::memory::{MemoryTables, SliceFrame};
 use fw_common::rehearsed::Rehearsed;
 use fw_common::{Decision, Direction, FlowKey, Hook, Scratch, Sighting, judge, rehearse};
 
 use crate::compile::{
-    Binding, CompileError, Compiled, Numbering, RuleInfo, compile, open_rules_narrowed, pretend_bindings,
+    Binding, Bounds, Carries, CompileError, Compiled, Held, Numbering, RuleInfo, compile, compile_beside,
+    open_rules_narrowed, pretend_bindings,
 };
 use crate::model::{Faces, Policy};
 
@@ -42,7 +44,18 @@ impl Simulation {
 
     /// The same with devices that have addresses.
     pub(crate) fn with_bindings(policy: Policy, bindings: Vec<Binding>) -> Result<Self, CompileError> {
-        let compiled = compile(&policy, &bindings, Numbering::default(), 1)?;
+        Self::within(policy, bindings, &Bounds::default())
+    }
+
+    /// The same within bounds that somebody named.
+    pub(crate) fn within(
+        policy: Policy,
+        bindings: Vec<Binding>,
+        bounds: &Bounds,
+    ) -> Result<Self, CompileError> {
+        let root = Root { generation: 1, ..Root::default() };
+        let (nothing, numbering) = (Held::nothing(), Numbering::default());
+        let compiled = compile_beside(&nothing, &policy, &bindings, numbering, root, bounds)?;
         let mut tables = MemoryTables::new(policy.settings.conntrack_max as usize);
         tables.publish(&compiled.patch.image());
         Ok(Self { policy, tables, compiled, bindings, generation: 1 })
@@ -88,11 +101,22 @@ impl Simulation {
         Some(rehearse(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone()))
     }
 
+    /// The same where an interface and a subnet may have one name.
+    pub(crate) fn rehearse_on(&self, at: &Carries, direction: Direction, frame: &[u8]) -> Option<Rehearsed> {
+        let binding = self.bindings.iter().find(|binding| binding.carries == *at)?;
+        let seen = self.sighting_on(binding, direction)?;
+        Some(rehearse(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone()))
+    }
+
     fn sighting(&self, at: &str, direction: Direction) -> Option<Sighting> {
         let binding = self.bindings.iter().find(|binding| binding.carries.name() == at)?;
+        self.sighting_on(binding, direction)
+    }
+
+    fn sighting_on(&self, binding: &Binding, direction: Direction) -> Option<Sighting> {
         let attachment = match &binding.carries {
-            crate::compile::Carries::Interface(name) => &self.policy.interfaces.get(name)?.attachment,
-            crate::compile::Carries::Leg(name) => &self.policy.subnets.get(name)?.leg,
+            Carries::Interface(name) => &self.policy.interfaces.get(name)?.attachment,
+            Carries::Leg(name) => &self.policy.subnets.get(name)?.leg,
         };
         let received = match attachment.as_ref()?.faces {
             Faces::Network => Direction::Ingress,

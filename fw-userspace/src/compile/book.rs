@@ -26,7 +26,7 @@ const INSIDE_EVERY_SUBNET: [&str; 7] = [
 ];
 
 /// Place of a list in its [`Book`].
-pub(super) type ListId = usize;
+pub(crate) type ListId = usize;
 
 /// An ordered list of entries that is asked as a whole.
 pub(super) struct List {

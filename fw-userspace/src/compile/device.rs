@@ -13,6 +13,17 @@ use super::tree::{self, Step, push_step};
 use super::{Binding, Carries, CompileError};
 use crate::model::{Faces, OtherEthertypes, Policy, Timeouts};
 
+/// What decides about a first packet at a device. Lists by direction: ingress, egress.
+pub(crate) struct Filter {
+    /// The interface's own addresses.
+    pub(crate) own: Vec<IpAddr>,
+    /// Whether the interface's end must be one of them.
+    pub(crate) source_dest_check: bool,
+    pub(crate) services: Option<ListId>,
+    pub(crate) acl: [Option<ListId>; 2],
+    pub(crate) groups: [Option<ListId>; 2],
+}
+
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// What one device needs, its lists not yet compiled.
@@ -99,6 +110,17 @@ impl<'a> Device<'a> {
         self.groups = DIRECTIONS.map(|direction| book.groups(&interface.security_groups, direction));
         if self.acl != [None; 2] || self.groups != [None; 2] {
             self.services = book.services(vpc_of(policy, interface));
+        }
+    }
+
+    /// What decides about a first packet here.
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            own: self.own.to_vec(),
+            source_dest_check: self.flags & Interface::SOURCE_DEST_CHECK != 0,
+            services: self.services,
+            acl: self.acl,
+            groups: self.groups,
         }
     }
 

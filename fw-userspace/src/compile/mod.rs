@@ -9,6 +9,7 @@
 //! | `sources`, `classes`, `unions` | sets of CIDRs → address classes |
 //! | `layers`, `columns`, `rows` | list and class → row: the first match, flattened |
 //! | `members` | members of groups that come and go, without compiling anew |
+//! | `flattened` | the same as sets, for comparing two generations |
 //! | `bounds` | how large tables may be, and what to say of those that are larger |
 //! | `tracking` | which flows AWS does not track |
 //! | `tree`, `heap`, `device`, `device_table` | how all this lies in lines |
@@ -21,6 +22,7 @@ mod columns;
 mod device;
 mod device_table;
 mod entry;
+mod flattened;
 mod heap;
 mod image;
 mod layers;
@@ -45,7 +47,7 @@ use fw_common::layout::{Root, RowTable};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{MidStream, Policy};
-use book::{Book, ListId};
+use book::Book;
 use bounds::{Limits, mebibytes};
 use classes::Classes;
 use device::Device;
@@ -56,11 +58,15 @@ use rules::Rules;
 
 pub(crate) use binding::attached;
 pub use binding::{Binding, Carries, pretend_bindings};
+pub(crate) use book::ListId;
 pub use bounds::{Bounds, DEFAULT_MAX_MEMORY};
+pub(crate) use device::Filter;
+pub(crate) use flattened::Flattened;
 pub use heap::Patch;
 pub use image::{Damaged, Held};
 pub use members::{Change, CompileAnew, Members};
 pub use numbering::Numbering;
+pub(crate) use rows::Passing;
 pub use tracking::{OpenRules, open_rules_narrowed};
 
 /// Which layer a rule belongs to.

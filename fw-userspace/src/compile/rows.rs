@@ -64,14 +64,64 @@ impl<'a> Tables<'a> {
     ) -> Result<RowTable, Blowup> {
         let classes = &self.classes[family];
         let layers = Layers::of(self.sets, list);
-        let mut rows = Rows::new(self, list, &layers, family);
         let before = heap_bytes(heap);
-        let blowup = |rows: &Rows<'_>, heap: &Heap<'_>, done: usize, of: usize| {
-            let part = (heap_bytes(heap) - before).max(rows.bytes());
-            let bytes = before + (part as f64 * of as f64 / done.max(1) as f64) as u64;
-            Blowup { bytes, rows: rows.rows.len(), widest: layers.widest(list) }
+        let Found { mut rows, row_of, is_inside } = self.find(list, &layers, family, before)?;
+        let mut table = Vec::with_capacity(classes.len());
+        for union in classes.of_class() {
+            let row = rows.write(heap, row_of[*union as usize]);
+            let taken = heap_bytes(heap);
+            let row = row.map_err(|Full| rows.blowup(before, taken, table.len(), classes.len()))?;
+            table.push(if is_inside[*union as usize] { row.map(Link::inside) } else { row });
+        }
+        let work = rows.work;
+        let row_bytes = (table.len() as u64 + u64::from(RowTable::FIXED)) * size_of::<[Link; 4]>() as u64;
+        let table = lay_out(heap, &table).map_err(|Full| {
+            let taken = heap_bytes(heap);
+            Blowup { bytes: taken.saturating_add(row_bytes), ..rows.blowup(before, taken, 1, 1) }
+        })?;
+        self.work = work;
+        Ok(table)
+    }
+
+    /// What a list lets pass in a family. `keep` is given sets of keys, as merged ranges, and numbers them.
+    pub(super) fn passing(
+        &mut self,
+        list: &List,
+        family: usize,
+        keep: &mut dyn FnMut(Vec<(u16, u16)>) -> u32,
+    ) -> Result<Passing, Blowup> {
+        let layers = Layers::of(self.sets, list);
+        let Found { rows, row_of, is_inside } = self.find(list, &layers, family, 0)?;
+        let mut of_column: Vec<Option<u32>> = vec![None; rows.columns.len()];
+        let mut passing = Passing {
+            row_of_class: Vec::with_capacity(self.classes[family].len()),
+            rows: vec![None; rows.rows.len()],
         };
-        let unions = classes.unions();
+        for union in self.classes[family].of_class() {
+            let row = row_of[*union as usize];
+            passing.row_of_class.push((row, is_inside[*union as usize]));
+            passing.rows[row as usize].get_or_insert_with(|| {
+                rows.rows[row as usize].map(|column| {
+                    *of_column[column as usize].get_or_insert_with(|| keep(rows.allowed(column)))
+                })
+            });
+        }
+        Ok(passing)
+    }
+
+    /// By union of sets its row, and whether it lies inside the subnet. `before` is what the heap has taken.
+    fn find<'l>(
+        &self,
+        list: &'l List,
+        layers: &'l Layers,
+        family: usize,
+        before: u64,
+    ) -> Result<Found<'l>, Blowup>
+    where
+        'a: 'l,
+    {
+        let unions = self.classes[family].unions();
+        let mut rows = Rows::new(self, list, layers, family);
         let mut row_of: Vec<RowId> = vec![0];
         let mut is_inside = vec![false];
         for (less, set) in unions.iter() {
@@ -80,24 +130,26 @@ impl<'a> Tables<'a> {
                 Some(layer) => rows.with(below, layer),
                 None => Ok(below),
             };
-            row_of.push(row.map_err(|Full| blowup(&rows, heap, row_of.len(), unions.len()))?);
+            row_of.push(row.map_err(|Full| rows.blowup(before, before, row_of.len(), unions.len()))?);
             is_inside.push(is_inside[less as usize] || list.inside == Some(set));
         }
-        let mut table = Vec::with_capacity(classes.len());
-        for union in classes.of_class() {
-            let row = rows.write(heap, row_of[*union as usize]);
-            let row = row.map_err(|Full| blowup(&rows, heap, table.len(), classes.len()))?;
-            table.push(if is_inside[*union as usize] { row.map(Link::inside) } else { row });
-        }
-        let work = rows.work;
-        let row_bytes = (table.len() as u64 + u64::from(RowTable::FIXED)) * size_of::<[Link; 4]>() as u64;
-        let table = lay_out(heap, &table).map_err(|Full| {
-            let bytes = heap_bytes(heap).saturating_add(row_bytes);
-            Blowup { bytes, ..blowup(&rows, heap, 1, 1) }
-        })?;
-        self.work = work;
-        Ok(table)
+        Ok(Found { rows, row_of, is_inside })
     }
+}
+
+/// What a list lets pass.
+pub(crate) struct Passing {
+    /// By address class its row, and whether it lies inside the subnet.
+    pub(crate) row_of_class: Vec<(u32, bool)>,
+    /// By row, for each [`Column`] the set of keys that pass; of rows that no class has, nothing.
+    pub(crate) rows: Vec<Option<[u32; 4]>>,
+}
+
+/// The rows of a list before they are written.
+struct Found<'l> {
+    rows: Rows<'l>,
+    row_of: Vec<RowId>,
+    is_inside: Vec<bool>,
 }
 
 fn heap_bytes(heap: &Heap<'_>) -> u64 {
@@ -179,6 +231,30 @@ impl<'l> Rows<'l> {
 
     fn bytes(&self) -> u64 {
         self.columns.pieces() * size_of::<Piece>() as u64
+    }
+
+    /// With `done` of `of` built, what all will take; the heap had taken `before` bytes and has now `taken`.
+    fn blowup(&self, before: u64, taken: u64, done: usize, of: usize) -> Blowup {
+        let part = (taken - before).max(self.bytes());
+        let bytes = before + (part as f64 * of as f64 / done.max(1) as f64) as u64;
+        Blowup { bytes, rows: self.rows.len(), widest: self.layers.widest(self.list) }
+    }
+
+    /// The keys of a column that pass, as merged ranges.
+    fn allowed(&self, column: ColumnId) -> Vec<(u16, u16)> {
+        let pieces = self.columns.get(column);
+        let ends = pieces[1..].iter().map(|next| next.from - 1).chain([0xffff]);
+        let mut allowed: Vec<(u16, u16)> = Vec::new();
+        for (piece, to) in pieces.iter().zip(ends) {
+            if !self.rule(*piece, false).allows() {
+                continue;
+            }
+            match allowed.last_mut() {
+                Some(last) if last.1.checked_add(1) == Some(piece.from) => last.1 = to,
+                _ => allowed.push((piece.from, to)),
+            }
+        }
+        allowed
     }
 
     /// The row of addresses that `below` matches and that lie in the set of a layer too.

@@ -7,10 +7,11 @@ use super::current::{Current, policy_of};
 use super::devices::{self, Device};
 use super::grant::Wish;
 use super::place::detach_left;
-use super::plan::Devices;
+use super::plan::{self, Devices};
 use super::state::Side;
 use super::store::{self, Store};
 use super::{LoadOptions, hooks, inspect, lock::Lock, open_loaded, require_root};
+use crate::compile::{Binding, attached};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::LoadReport;
@@ -39,6 +40,33 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
         let _ = store.remove();
     }
     Ok(granted?.report)
+}
+
+/// Which devices of this host a load of these rules would make carry what, beside what is in force.
+pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>> {
+    let store = open_loaded(bpffs)?;
+    let current = Current::need(&store)?;
+    if store.policy_array()?.in_force(monotonic_ns()).is_none() {
+        return Err(Error::system(
+            "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
+        ));
+    }
+    let said = said_before(Some(&current), policy);
+    let devices = devices::list()?;
+    let mut bindings = Vec::new();
+    for (carries, attachment) in attached(policy) {
+        let meant = plan::meant(&devices, &said, &carries, attachment).into_iter();
+        bindings.extend(meant.map(|device| Binding {
+            ifindex: device.ifindex,
+            device: device.name.clone(),
+            carries: carries.clone(),
+            bare: device.bare,
+            bridge_port: device.bridge_port,
+            addresses: device.addresses.clone(),
+            adopt_until_ns: 0,
+        }));
+    }
+    Ok(bindings)
 }
 
 /// What `attach` said holds as long as the rules have what it named; a file that names a device again wants it

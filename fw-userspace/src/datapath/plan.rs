@@ -52,13 +52,7 @@ pub(super) fn make(
 ) -> Result<Plan> {
     let mut plan = Plan::default();
     for (carries, attachment) in attached(policy) {
-        let mut meant: Vec<&Device> = devices
-            .iter()
-            .filter(|device| match said.given.get(&device.name) {
-                Some(interface) => *interface == carries.name(),
-                None => device.is_meant_by(&attachment.device),
-            })
-            .collect();
+        let mut meant = meant(devices, said, &carries, attachment);
         let exists = !meant.is_empty();
         meant.retain(|device| !said.taken.contains(&device.name));
         if !exists {
@@ -77,6 +71,20 @@ pub(super) fn make(
         }
     }
     Ok(plan)
+}
+
+/// The devices of an interface or a leg, those included that were taken away.
+pub(super) fn meant<'d>(
+    devices: &'d [Device],
+    said: &Devices,
+    carries: &Carries,
+    attachment: &Attachment,
+) -> Vec<&'d Device> {
+    let is_meant = |device: &&Device| match said.given.get(&device.name) {
+        Some(interface) => *interface == carries.name(),
+        None => device.is_meant_by(&attachment.device),
+    };
+    devices.iter().filter(is_meant).collect()
 }
 
 impl Plan {

@@ -148,11 +148,13 @@ impl Flow {
         // Identifier and sequence number of an echo.
         let rest = [0, 1, 0, 1];
         let IcmpType { kind, code } = self.icmp;
+        // The other family's ICMP is a protocol like any other.
+        let is_ipv4 = self.source.address.is_ipv4();
         let written = match self.protocol.0 {
             protocol::TCP => self.tcp(network.tcp(source, destination, 1, u16::MAX)).write(&mut frame, &[]),
             protocol::UDP => network.udp(source, destination).write(&mut frame, &[]),
-            protocol::ICMP => network.icmpv4_raw(kind, code, rest).write(&mut frame, &[]),
-            protocol::ICMPV6 => network.icmpv6_raw(kind, code, rest).write(&mut frame, &[]),
+            protocol::ICMP if is_ipv4 => network.icmpv4_raw(kind, code, rest).write(&mut frame, &[]),
+            protocol::ICMPV6 if !is_ipv4 => network.icmpv6_raw(kind, code, rest).write(&mut frame, &[]),
             number => network.write(&mut frame, IpNumber(number), &[0; 8]),
         };
         written.map_err(|error| Error::input(format!("\"{self}\" cannot be made a packet: {error}")))?;

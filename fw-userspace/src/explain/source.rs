@@ -10,7 +10,7 @@ use fw_common::rehearsed::Rehearsed;
 use fw_common::{Direction, Reason, Verdict};
 use serde::Serialize;
 
-use crate::compile::{RuleInfo, RuleKind};
+use crate::compile::{Carries, RuleInfo, RuleKind};
 use crate::datapath::InForce;
 use crate::error::{Error, Result};
 use crate::model::Policy;
@@ -24,8 +24,8 @@ pub struct Explainer {
     asked: Asked,
     /// In the order of the file, each list in one piece.
     rules: Vec<RuleInfo>,
-    /// Where the rule of a counter slot is among them.
-    places: HashMap<u32, usize>,
+    /// Where the rule of a counter slot is among them, and in its list.
+    places: HashMap<u32, (usize, usize)>,
 }
 
 #[derive(Debug)]
@@ -118,19 +118,42 @@ impl Explainer {
     }
 
     /// Asks a host in memory.
-    pub(super) fn of_simulation(simulation: Simulation) -> Self {
+    pub(crate) fn of_simulation(simulation: Simulation) -> Self {
         let rules = simulation.compiled().rules.clone();
         Self::new(Asked::File(Box::new(simulation)), rules)
     }
 
     fn new(asked: Asked, rules: Vec<RuleInfo>) -> Self {
-        let places = rules.iter().map(|rule| rule.slot).zip(0..).collect();
+        let is_same_list = |one: &RuleInfo, other: &RuleInfo| {
+            (one.kind, one.direction, &one.id) == (other.kind, other.direction, &other.id)
+        };
+        let mut places = HashMap::with_capacity(rules.len());
+        let lists = rules.chunk_by(is_same_list).flat_map(|list| list.iter().enumerate());
+        for (place, (index, rule)) in lists.enumerate() {
+            places.insert(rule.slot, (place, index));
+        }
         Self { asked, rules, places }
     }
 
     /// What happens to a frame at an interface or a router's leg. Nothing is remembered of it.
     pub fn explain(&self, at: &str, direction: Direction, frame: &RawFrame) -> Result<Explanation> {
         self.rehearse(at, direction, frame).map(|rehearsed| self.explained(rehearsed))
+    }
+
+    /// The same by the rules of a file, where an interface and a subnet may have one name.
+    pub(crate) fn explain_on(
+        &self,
+        at: &Carries,
+        direction: Direction,
+        frame: &RawFrame,
+    ) -> Result<Explanation> {
+        let rehearsed = match &self.asked {
+            Asked::InForce(_) => self.rehearse(at.name(), direction, frame)?,
+            Asked::File(simulation) => simulation
+                .rehearse_on(at, direction, &frame.fitted(Link::Ethernet))
+                .ok_or_else(|| Error::unknown_interface(at.name(), &self.names()))?,
+        };
+        Ok(self.explained(rehearsed))
     }
 
     pub(super) fn rehearse(&self, at: &str, direction: Direction, frame: &RawFrame) -> Result<Rehearsed> {
@@ -200,11 +223,8 @@ impl Explainer {
 
     /// A rule, with its place in its list.
     fn rule(&self, slot: u32, kind: RuleKind) -> Option<(usize, &RuleInfo)> {
-        let place = *self.places.get(&slot)?;
-        let rule = self.rules.get(place).filter(|rule| rule.kind == kind)?;
-        let same =
-            |other: &&RuleInfo| (other.kind, other.direction, &other.id) == (kind, rule.direction, &rule.id);
-        Some((self.rules.get(..place)?.iter().rev().take_while(same).count(), rule))
+        let (place, index) = *self.places.get(&slot)?;
+        Some((index, self.rules.get(place).filter(|rule| rule.kind == kind)?))
     }
 
     pub(super) fn explained(&self, rehearsed: Rehearsed) -> Explanation {

@@ -1,6 +1,7 @@
 //! What the user can type; no behaviour.
 
 mod conntrack;
+mod diff;
 mod explain;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
+pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
@@ -15,7 +17,8 @@ pub(crate) use explain::Explain;
 /// A rules file in JSON says which devices are filtered and how. Check it, load it, look at what is in force.
 /// What is loaded stays enforced when fwctl exits.
 ///
-/// Exit status: 0 done, 1 the system refused, 2 the input is wrong. On 1 and 2 whatever was enforced before still is.
+/// Exit status: 0 done, 1 the system refused, 2 the input is wrong, 3 `diff --exit-code` found a change. On all but 0
+/// whatever was enforced before still is.
 #[derive(Debug, Parser)]
 #[command(name = "fwctl", version, arg_required_else_help = true, subcommand_required = true)]
 #[command(after_help = "EXAMPLE:\n  fwctl check rules.json && sudo fwctl load rules.json --confirm 30")]
@@ -41,6 +44,7 @@ pub(crate) enum Verb {
     Status(Status),
     Stats(Stats),
     Explain(Explain),
+    Diff(Diff),
     Conntrack(Conntrack),
 }
 

@@ -33,6 +33,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(SYSTEM),
         Ok(Outcome::Invalid) => ExitCode::from(INPUT),
+        Ok(Outcome::Changes) => ExitCode::from(CHANGES),
         Err(error) => {
             output::complain(&error);
             ExitCode::from(match error.kind {
@@ -54,3 +55,5 @@ fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
 const SYSTEM: u8 = 1;
 /// The input is wrong; clap's status for bad usage too.
 const INPUT: u8 = 2;
+/// `diff --exit-code` found a change.
+const CHANGES: u8 = 3;

@@ -5,6 +5,7 @@ mod check;
 mod confirm;
 mod conntrack;
 mod detach;
+mod diff;
 mod explain;
 mod load;
 mod rollback;
@@ -30,6 +31,8 @@ pub(crate) enum Outcome {
     Refused,
     /// Exit status 2.
     Invalid,
+    /// Exit status 3.
+    Changes,
 }
 
 /// Runs the verb that was typed.
@@ -47,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Status(args) => status::run(args, bpffs, output),
         Verb::Stats(args) => stats::run(args, bpffs, output),
         Verb::Explain(args) => explain::run(args, bpffs, output),
+        Verb::Diff(args) => diff::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
     }
 }

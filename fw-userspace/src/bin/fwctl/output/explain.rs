@@ -4,7 +4,7 @@ use fw_common::Direction;
 use fw_userspace::explain::{CaptureReport, Explanation, PathReport};
 
 use super::Output;
-use super::table::{Field, Table, Tone, number, toned, words};
+use super::table::{Table, Tone, number, toned, words};
 use super::units::{count, plain};
 
 /// One packet: the verdict, then what it rests on, a line each.
@@ -59,7 +59,7 @@ pub(crate) fn path(output: &mut Output, report: &PathReport) {
                 words(&step.interface),
                 words(step.direction),
                 words(step.explanation.verdict).tone(tone(&step.explanation)),
-                by(&step.explanation),
+                words(by(&step.explanation)),
                 words(&step.packet),
             ]);
         }
@@ -97,7 +97,7 @@ pub(crate) fn capture(output: &mut Output, name: &str, report: &CaptureReport) {
             words(group.direction),
             words(group.explanation.verdict).tone(tone(&group.explanation)),
             words(group.explanation.reason),
-            by(&group.explanation),
+            words(by(&group.explanation)),
             number(group.first),
             words(&group.example),
         ]);
@@ -115,13 +115,13 @@ pub(crate) fn capture(output: &mut Output, name: &str, report: &CaptureReport) {
     }
 }
 
-/// Who decided, in one field.
-fn by(explanation: &Explanation) -> Field {
+/// Who decided.
+pub(super) fn by(explanation: &Explanation) -> String {
     let rule = match explanation.layer {
         "network_acl" => acl(explanation),
         _ => group(explanation),
     };
-    words(rule.unwrap_or_else(|| explanation.reason.to_owned()))
+    rule.unwrap_or_else(|| explanation.reason.to_owned())
 }
 
 fn acl(explanation: &Explanation) -> Option<String> {

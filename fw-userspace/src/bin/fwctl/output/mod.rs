@@ -4,6 +4,7 @@
 //! status stays what it was.
 
 pub(crate) mod conntrack;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod load;
