@@ -9,6 +9,7 @@ pub mod datapath;
 pub mod document;
 pub mod error;
 pub mod explain;
+pub mod lint;
 pub mod model;
 pub mod reasons;
 pub mod report;

@@ -15,7 +15,8 @@ use fw_userspace::report::ProtocolName;
 use super::Outcome;
 use crate::args::Explain;
 use crate::input;
-use crate::output::{self, Output, findings};
+use crate::output::findings::{self, Form};
+use crate::output::{self, Output};
 
 pub(super) fn run(args: &Explain, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     if args.rules.as_deref() == Some(Path::new("-")) && args.pcap.as_deref() == Some(Path::new("-")) {
@@ -51,7 +52,7 @@ fn rules(file: &Path, max_memory: u64) -> Result<Option<Policy>> {
     let reading = document::read(&source);
     if reading.policy.is_none() {
         let name = input::name(file);
-        findings::print(&name, &reading.findings);
+        findings::print(&name, &source, &reading.findings, Form::Full);
         findings::print_count(&name, &reading.findings);
     }
     Ok(reading.policy)
