@@ -162,8 +162,8 @@ fn has_family(subnet: &Subnet, family: Family) -> bool {
     subnet.cidr_blocks.iter().any(|block| block.addr().is_ipv4() == (family == Family::Ipv4))
 }
 
-/// Of naming the entries that shadow others: a tenth of a second's worth. Which are shadowed is known without.
-const MAX_STEPS: usize = 10_000_000;
+/// Of naming the entries that shadow others: a few hundredths of a second. Which are shadowed is known without.
+const MAX_STEPS: usize = 4_000_000;
 
 /// Entries in a message.
 const MAX_NAMED: usize = 5;
