@@ -10,6 +10,7 @@ pub mod diff;
 pub mod document;
 pub mod error;
 pub mod explain;
+pub mod lint;
 pub mod model;
 pub mod reasons;
 pub mod report;

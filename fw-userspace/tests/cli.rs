@@ -10,7 +10,7 @@ use serde_json::Value;
 #[test]
 fn ten_mistakes_are_ten_lines() {
     let file = file("ten.json", TEN_MISTAKES);
-    let output = fwctl(["check", &file]);
+    let output = fwctl(["check", "--format", "short", &file]);
     assert_eq!(output.status.code(), Some(2));
     let said = stderr(&output);
     let lines: Vec<&str> = said.lines().collect();
@@ -23,12 +23,110 @@ fn ten_mistakes_are_ten_lines() {
 }
 
 #[test]
+fn a_mistake_is_shown_in_its_line() {
+    let file = file("shown.json", TEN_MISTAKES);
+    let output = fwctl(["check", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    let first = format!(
+        r#"error[key-unknown]: unknown key "securty_groups", did you mean "security_groups"?
+ --> {file}:3:3
+  |
+3 |   "securty_groups": {{}},
+  |   ^^^^^^^^^^^^^^^^
+  |
+  = path: securty_groups
+  = help: correct the key or remove it; remarks go under "description"
+
+error[value-invalid]: "#
+    );
+    assert!(said.starts_with(&first), "{said}");
+    let last = format!(
+        r#"
+   |
+26 |     "eni-db": {{ "addresses": ["10.0.1.300"], "security_groups": ["sg-web"] }}
+   |                               ^^^^^^^^^^^^
+   |
+   = path: interfaces.eni-db.addresses[0]
+   = help: write a value that is accepted here
+
+{file}: 10 errors, no warnings
+"#
+    );
+    assert!(said.ends_with(&last), "{said}");
+    assert_eq!(said.matches("\nerror[").count(), 9, "{said}");
+}
+
+#[test]
+fn codes_are_denied_and_allowed() {
+    let lists = r#""prefix_lists": { "pl": { "entries": ["10.0.0.0/8"] } }, "interfaces""#;
+    let file = file("codes.json", &WARNING.replace("\"interfaces\"", lists));
+    let code = |args: &[&str]| {
+        let output = fwctl(["check", &file].into_iter().chain(args.iter().copied()));
+        (output.status.code(), stderr(&output))
+    };
+    let (status, said) = code(&[]);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.starts_with("warning[family-mismatch]: "), "{said}");
+    // What is denied does not keep the rules from being judged.
+    assert!(said.contains("\nwarning[prefix-list-unused]: "), "{said}");
+    let (status, said) = code(&["--deny", "family-mismatch"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.starts_with("error[family-mismatch]: "), "{said}");
+    assert!(said.contains("\nwarning[prefix-list-unused]: "), "{said}");
+    let (status, said) = code(&["--allow", "family-mismatch", "--deny", "all"]);
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.starts_with("error[prefix-list-unused]: ") && !said.contains("family-mismatch"), "{said}");
+    let (status, said) = code(&["--allow", "all"]);
+    assert_eq!((status, said), (Some(0), format!("{file}: no errors, no warnings\n")));
+    let (status, said) = code(&["--deny", "family-mismach"]);
+    assert_eq!(status, Some(2));
+    assert_eq!(
+        said,
+        "error: --deny \"family-mismach\" is no code of a finding, did you mean \"family-mismatch\"?\n"
+    );
+    let (status, said) = code(&["--allow", "key-unknown"]);
+    assert_eq!(status, Some(2));
+    assert!(said.starts_with("error: \"key-unknown\" cannot be allowed"), "{said}");
+}
+
+/// <https://docs.github.com/en/code-security/code-scanning/integrating-with-code-scanning/sarif-support-for-code-scanning>
+#[test]
+fn sarif_has_what_code_hosts_need() {
+    let (good, bad) = (file("sarif-good.json", r#"{"version": 1}"#), file("sarif.json", TEN_MISTAKES));
+    let output = fwctl(["check", &good, &bad, "--format", "sarif"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stderr(&output), "");
+    let log: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(log["version"], "2.1.0");
+    assert!(log["$schema"].as_str().unwrap().ends_with("sarif-2.1.0.json"));
+    let run = &log["runs"][0];
+    assert_eq!(run["tool"]["driver"]["name"], "fwctl");
+    let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+    let results = run["results"].as_array().unwrap();
+    assert_eq!(results.len(), 10);
+    for result in results {
+        let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
+        assert_eq!(rule["id"], result["ruleId"]);
+        assert!(!rule["shortDescription"]["text"].as_str().unwrap().is_empty());
+        assert!(!rule["help"]["text"].as_str().unwrap().is_empty());
+        assert_eq!(rule["defaultConfiguration"]["level"], "error");
+        assert_eq!(result["level"], "error");
+        assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], format!("file://{bad}"));
+        let region = &place["region"];
+        assert!(region["startLine"].as_u64().unwrap() > 0 && region["startColumn"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
 fn warnings_alone_are_no_failure() {
     let file = file("warning.json", WARNING);
     let output = fwctl(["check", &file]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let said = stderr(&output);
-    assert!(said.contains(": warning: "), "{said}");
+    assert!(said.starts_with("warning["), "{said}");
     assert!(said.ends_with(&format!("{file}: no errors, 1 warning\n")), "{said}");
 }
 
@@ -47,7 +145,7 @@ fn every_example_is_clean() {
 fn standard_input_is_a_file_too() {
     let output = fwctl_reading(["check", "-"], br#"{"version": 1}"#);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let output = fwctl_reading(["check", "-"], br#"{"version": 7}"#);
+    let output = fwctl_reading(["check", "-", "--format", "short"], br#"{"version": 7}"#);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).starts_with("<stdin>:1:13: error: version: "), "{}", stderr(&output));
     let output = fwctl(["check", "-", "-"]);
@@ -85,10 +183,10 @@ fn garbage_is_one_finding() {
             let output = fwctl_reading([verb, "-"], &garbage);
             assert_eq!(output.status.code(), Some(2), "{what}: {}", stderr(&output));
             let said = stderr(&output);
-            assert_eq!(said.lines().count(), 2, "{what}: {said}");
-            assert!(said.starts_with("<stdin>:1:") && said.contains(": error: "), "{what}: {said}");
-            assert!(said.ends_with("<stdin>: 1 error, no warnings\n"), "{what}: {said}");
-            assert!(said.len() < 1000, "{what}: {said}");
+            assert!(said.starts_with("error[not-json]: ") && said.contains("<stdin>:1:"), "{what}: {said}");
+            assert_eq!(said.matches("error").count(), 2, "{what}: {said}");
+            assert!(said.ends_with("\n<stdin>: 1 error, no warnings\n"), "{what}: {said}");
+            assert!(said.len() < 1500, "{what}: {said}");
         }
     }
 }
@@ -104,7 +202,9 @@ fn endless_input_ends() {
 fn a_wrong_file_is_not_loaded() {
     let output = fwctl(["load", &file("wrong.json", TEN_MISTAKES)]);
     assert_eq!(output.status.code(), Some(2));
-    assert_eq!(stderr(&output).lines().count(), 11, "{}", stderr(&output));
+    let said = stderr(&output);
+    assert_eq!(said.matches("error[").count(), 10, "{said}");
+    assert!(said.ends_with(": 10 errors, no warnings\n"), "{said}");
     assert!(output.stdout.is_empty());
 }
 
@@ -122,7 +222,7 @@ fn json_lists_every_file_and_finding() {
     assert_eq!(findings.len(), 10);
     for finding in findings {
         let keys: Vec<&String> = finding.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["severity", "path", "line", "column", "message"]);
+        assert_eq!(keys, ["severity", "code", "path", "line", "column", "message", "remedy"]);
         assert_eq!(finding["severity"], "error");
         assert!(finding["line"].as_u64().unwrap() > 0 && finding["column"].as_u64().unwrap() > 0);
     }
@@ -160,6 +260,7 @@ fn bad_usage_exits_2_and_helps() {
         &["stats", "--watch", "0"],
         &["stats", "--watch", "--json"],
         &["show", "--source", "--json"],
+        &["check", "rules.json", "--json", "--format", "short"],
         &[],
     ] {
         assert_eq!(fwctl(wrong.iter().copied()).status.code(), Some(2), "{wrong:?}");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use fw_userspace::document::schema_text;
-use fw_userspace::reasons;
+use fw_userspace::{lint, reasons};
 
 #[test]
 fn the_schema_is_the_one_of_the_types() {
@@ -13,6 +13,11 @@ fn the_schema_is_the_one_of_the_types() {
 #[test]
 fn the_reasons_are_the_ones_of_the_core() {
     check("reasons.md", &reasons::markdown());
+}
+
+#[test]
+fn the_lints_are_those_of_the_table() {
+    check("lints.md", &lint::markdown());
 }
 
 fn check(name: &str, generated: &str) {

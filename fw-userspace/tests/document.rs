@@ -181,16 +181,16 @@ fn ten_mistakes_give_ten_errors_each_on_its_line() {
     let reading = read(source.as_bytes());
     assert!(reading.policy.is_none());
     let expected = r#"
-rules.json:2:14: error: version: "version" is 2, must be 1
-rules.json:4:30: error: subnets.s.vpc: "vpc" names "w", there is no such VPC, did you mean "v"?
-rules.json:7:24: error: network_acls.acl.ingress[0].rule_number: "rule_number" is 0, must be 1 to 32766
-rules.json:8:39: error: network_acls.acl.ingress[1].action: "action" is "permit", must be "allow" or "deny"
-rules.json:13:28: error: security_groups.sg.ingress[0].from_prot: unknown key "from_prot", did you mean "from_port"?
-rules.json:14:21: error: security_groups.sg.ingress[1].protocol: "protocol" is "TCP", must be "tcp", "udp", "icmp", "icmpv6" or "all", or an integer -1 to 255, did you mean "tcp"?
-rules.json:15:41: error: security_groups.sg.ingress[2].from_port: "from_port" is 90, must not be above "to_port", which is 80
-rules.json:16:44: error: security_groups.sg.ingress[3].cidr_blocks[0]: "cidr_blocks" has "10.0.0.0/33", must be a CIDR such as "10.0.0.0/8" or "2001:db8::/32"
-rules.json:20:17: error: interfaces.eni.device: "device" is "lo", must be another device, the loopback device is never filtered
-rules.json:21:27: error: interfaces.eni.security_groups[0]: "security_groups" names "gs", there is no such security group, did you mean "sg"?
+rules.json:2:14: error: version: "version" is 2, must be 1 [value-invalid]
+rules.json:4:30: error: subnets.s.vpc: "vpc" names "w", there is no such VPC, did you mean "v"? [name-unknown]
+rules.json:7:24: error: network_acls.acl.ingress[0].rule_number: "rule_number" is 0, must be 1 to 32766 [value-invalid]
+rules.json:8:39: error: network_acls.acl.ingress[1].action: "action" is "permit", must be "allow" or "deny" [value-invalid]
+rules.json:13:28: error: security_groups.sg.ingress[0].from_prot: unknown key "from_prot", did you mean "from_port"? [key-unknown]
+rules.json:14:21: error: security_groups.sg.ingress[1].protocol: "protocol" is "TCP", must be "tcp", "udp", "icmp", "icmpv6" or "all", or an integer -1 to 255, did you mean "tcp"? [value-invalid]
+rules.json:15:41: error: security_groups.sg.ingress[2].from_port: "from_port" is 90, must not be above "to_port", which is 80 [value-conflict]
+rules.json:16:44: error: security_groups.sg.ingress[3].cidr_blocks[0]: "cidr_blocks" has "10.0.0.0/33", must be a CIDR such as "10.0.0.0/8" or "2001:db8::/32" [value-invalid]
+rules.json:20:17: error: interfaces.eni.device: "device" is "lo", must be another device, the loopback device is never filtered [value-invalid]
+rules.json:21:27: error: interfaces.eni.security_groups[0]: "security_groups" names "gs", there is no such security group, did you mean "sg"? [name-unknown]
 "#;
     assert_eq!(render("rules.json", &reading.findings), expected.trim_start());
 }

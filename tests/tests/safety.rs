@@ -64,6 +64,25 @@ impl Server {
     }
 }
 
+#[test]
+fn a_load_notes_vrrp_that_it_stops() {
+    let server = Server::new();
+    // As keepalived does it.
+    server.rig.server.ip("address add 224.0.0.18/32 dev eth0 autojoin").unwrap();
+    let notes = |rules: &Value| -> Vec<String> {
+        let report = server.fwctl().load(rules).unwrap();
+        let notes = report["notes"].as_array().unwrap().iter();
+        notes.filter_map(Value::as_str).filter(|note| note.contains("VRRP")).map(str::to_owned).collect()
+    };
+    let mut with_vrrp = rules(&[80]);
+    let said = notes(&with_vrrp);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("\"eth0\" has joined 224.0.0.18, "), "{said:?}");
+    let vrrp = json!({ "protocol": 112, "cidr_blocks": ["10.0.0.0/8"] });
+    with_vrrp["security_groups"]["sg"]["ingress"].as_array_mut().unwrap().push(vrrp);
+    assert_eq!(notes(&with_vrrp), [""; 0]);
+}
+
 /// Lets in these TCP ports, one rule each, and everything out.
 fn rules(ports: &[u16]) -> Value {
     let ingress: Vec<Value> = ports.iter().map(|port| tcp(*port)).collect();

@@ -67,6 +67,7 @@ pub use image::{Damaged, Held};
 pub use members::{Change, CompileAnew, Members};
 pub use numbering::Numbering;
 pub(crate) use rows::Passing;
+pub(crate) use tracking::untracked_tcp;
 pub use tracking::{OpenRules, open_rules_narrowed};
 
 /// Which layer a rule belongs to.

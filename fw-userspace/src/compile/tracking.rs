@@ -103,6 +103,12 @@ pub fn open_rules_narrowed(old: &Policy, new: &Policy) -> bool {
     OpenRules::of(old).narrowed_by(&OpenRules::of(new))
 }
 
+/// Whether there are untracked TCP flows to the members of these groups, by family.
+pub(crate) fn untracked_tcp(policy: &Policy, groups: &[String]) -> [bool; 2] {
+    let [tcp4, _, tcp6, ..] = untracked_ports(policy, groups);
+    [!tcp4.is_empty(), !tcp6.is_empty()]
+}
+
 fn untracked_ports(policy: &Policy, groups: &[String]) -> Untracked {
     let groups: Vec<_> = groups.iter().filter_map(|name| policy.security_groups.get(name)).collect();
     let open = |rules: &mut dyn Iterator<Item = &GroupRule>| -> Vec<(Traffic, [bool; 2])> {

@@ -14,7 +14,7 @@ use super::programs::{Sizes, object_id};
 use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::takeover::{Moment, Takeover};
-use super::{LoadOptions, Phase, devices, inspect, install, upkeep};
+use super::{LoadOptions, Phase, devices, inspect, install, multicast, upkeep};
 use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
@@ -63,7 +63,8 @@ impl Wish<'_> {
         let open_rules = OpenRules::of(self.policy);
         let narrowed = current.is_some_and(|current| current.state.open_rules.narrowed_by(&open_rules));
         let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
-        let plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
+        let mut plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
+        plan.notes.extend(multicast::stopped(self.policy, &plan.bindings));
         if self.options.require_devices && !plan.pending.is_empty() {
             let (interface, device) = &plan.pending[0];
             return Err(Error::system(format!(

@@ -28,6 +28,7 @@ mod install;
 mod load;
 mod lock;
 mod mapping;
+mod multicast;
 mod object;
 mod place;
 mod plan;

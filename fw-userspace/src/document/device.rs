@@ -7,6 +7,7 @@ use super::object::document_object;
 use super::report::Report;
 use super::scalar::{Description, plain_schema};
 use super::value::{FromScalar, Label, Read, Scalar};
+use crate::lint::Code;
 use crate::model::DeviceSelector;
 
 /// A device of this host.
@@ -39,7 +40,11 @@ impl Read for Device {
             (None, Some(altname)) => Some(Self(DeviceSelector::Altname(altname.0.clone()))),
             _ => {
                 let at = report.offset_of(value.get());
-                report.error(at, "a device object must have exactly one of \"mac\" and \"altname\"");
+                report.say(
+                    at,
+                    Code::ValueConflict,
+                    "a device object must have exactly one of \"mac\" and \"altname\"",
+                );
                 None
             }
         }

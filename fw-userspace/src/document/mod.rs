@@ -2,13 +2,14 @@
 //!
 //! Three steps: the text becomes the types of `types`, which mirror the file, every value with its place; `check`
 //! turns them into the checked types of [`crate::model`]; `report` gives every finding its line, column and path.
-//! A mistake never hides another one. Nothing here touches the host.
+//! `places` does the same for what [`crate::lint`] finds in the model. A mistake never hides another one. Nothing here touches the host.
 
 mod check;
 mod device;
 mod json;
 mod network;
 mod object;
+mod places;
 mod prefix_entry;
 mod report;
 mod scalar;
@@ -20,8 +21,10 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::lint::{self, Code, Levels};
 use crate::model::Policy;
 use json::Json;
+use places::Places;
 use report::Report;
 use types::Document;
 use value::{Label, Read};
@@ -31,7 +34,7 @@ pub use schema::{schema, schema_text};
 /// What came of reading a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// `None` exactly when there is an error among the findings.
+    /// `None` exactly when there is an error among the findings that is one without being denied.
     pub policy: Option<Policy>,
     /// In the order of the file.
     pub findings: Vec<Finding>,
@@ -49,14 +52,18 @@ impl Reading {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
+    /// What kind it is.
+    pub code: Code,
     /// `security_groups.sg-web.ingress[1].from_port`; empty for the file as a whole.
     pub path: String,
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
-    /// What is wrong, what would be accepted, how to fix it.
+    /// What is wrong, and what would be accepted.
     pub message: String,
+    /// How to fix it.
+    pub remedy: &'static str,
 }
 
 /// How bad a finding is.
@@ -84,19 +91,38 @@ impl Severity {
 
 /// Reads a rules file. Any bytes are fine; whatever is wrong with them is among the findings.
 pub fn read(source: &[u8]) -> Reading {
+    look_at(source, &Levels::default(), Depth::Reading)
+}
+
+/// Reads a rules file and, where it can be loaded, judges its rules too.
+pub fn check(source: &[u8], levels: &Levels) -> Reading {
+    look_at(source, levels, Depth::Lints)
+}
+
+/// How much is said of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    /// What keeps it from being loaded, and what is taken otherwise than it was written.
+    Reading,
+    /// Also what is [`lint`] about.
+    Lints,
+}
+
+fn look_at(source: &[u8], levels: &Levels, depth: Depth) -> Reading {
     let text = match std::str::from_utf8(source) {
         Ok(text) => text,
-        Err(error) => return not_utf8(source, error.valid_up_to()),
+        Err(error) => return not_utf8(source, error.valid_up_to(), levels),
     };
-    let mut report = Report::new(text);
+    let mut report = Report::new(text, levels);
     // Some editors put a byte order mark first; RFC 8259, section 8.1 lets a reader skip it.
     let json = text.strip_prefix('\u{feff}').unwrap_or(text);
     if json.trim_ascii().is_empty() {
-        report.error(0, "the file is empty, the smallest one is {\"version\": 1}");
+        report.say(0, Code::NotJson, "the file is empty, the smallest one is {\"version\": 1}");
         return Reading { policy: None, findings: report.finish(None) };
     }
     if json.len() > Json::MAX_BYTES {
-        report.error(0, format!("the file has {} bytes, must have less than 4 GiB", json.len()));
+        let message = format!("the file has {} bytes, must have less than 4 GiB", json.len());
+        report.say(0, Code::NotJson, message);
         return Reading { policy: None, findings: report.finish(None) };
     }
     // One look at the whole text first: past it, every part of the text is known to be JSON.
@@ -104,34 +130,42 @@ pub fn read(source: &[u8]) -> Reading {
         Ok(json) => json,
         Err(error) => {
             let at = report.offset_of(json) + offset_in(json, error.line(), error.column());
-            report.error(at, syntax_message(text, at, &error));
+            report.say(at, Code::NotJson, syntax_message(text, at, &error));
             return Reading { policy: None, findings: report.finish(None) };
         }
     };
     let root = json.root();
     let document = Document::read(root, Label::File, &mut report);
-    let policy = document.map(|document| check::policy_of(&document, &mut report));
-    let policy = policy.filter(|_| !report.has_errors());
+    let policy = document.as_ref().map(|document| check::policy_of(document, &mut report));
+    let policy = policy.filter(|_| !report.is_refused());
+    if let (Some(document), Some(policy), Depth::Lints) = (&document, &policy, depth) {
+        let mut places = Places::of(document);
+        lint::run(policy, &mut |place, code, message| report.say(places.offset(place), code, message));
+    }
     Reading { policy, findings: report.finish(Some(root)) }
 }
 
-/// `rules.json:12:7: error: security_groups.sg-web.ingress[1].from_port: ...`, one line per finding.
+/// `rules.json:12:7: error: security_groups.sg-web.ingress[1].from_port: ... [value-invalid]`, one line per finding.
 pub fn render(file: &str, findings: &[Finding]) -> String {
     let mut text = String::new();
-    for Finding { severity, path, line, column, message } in findings {
+    for Finding { severity, code, path, line, column, message, .. } in findings {
         let severity = severity.as_str();
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{file}:{line}:{column}: {severity}: {path}{message}");
+        let _ = writeln!(text, "{file}:{line}:{column}: {severity}: {path}{message} [{}]", code.name());
     }
     text
 }
 
-fn not_utf8(source: &[u8], valid_up_to: usize) -> Reading {
+fn not_utf8(source: &[u8], valid_up_to: usize, levels: &Levels) -> Reading {
     let valid = std::str::from_utf8(&source[..valid_up_to]).unwrap_or_default();
-    let mut report = Report::new(valid);
+    let mut report = Report::new(valid, levels);
     let byte = source[valid_up_to];
-    report.error(valid_up_to, format!("byte 0x{byte:02x} is not UTF-8, a rules file is UTF-8 text"));
+    report.say(
+        valid_up_to,
+        Code::NotJson,
+        format!("byte 0x{byte:02x} is not UTF-8, a rules file is UTF-8 text"),
+    );
     Reading { policy: None, findings: report.finish(None) }
 }
 

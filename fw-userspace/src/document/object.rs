@@ -5,6 +5,7 @@ use schemars::Schema;
 use super::json::{Raw, entries, key_text};
 use super::report::Report;
 use super::value::{At, Field, Label, Read};
+use crate::lint::Code;
 
 /// Declares an object of the file. Each field is `required` or `optional`, and every mistake in it is reported,
 /// not the first alone. A key that is no Rust name is given after the type: `optional itself: Flag = "self",`.
@@ -72,7 +73,7 @@ impl<'a> Members<'a> {
     ) -> Option<Self> {
         let at = report.offset_of(object.get());
         if !object.get().starts_with('{') {
-            report.error(at, format!("{}, must be an object", label.says(object)));
+            report.say(at, Code::ValueInvalid, format!("{}, must be an object", label.says(object)));
             return None;
         }
         let mut values = vec![None; keys.len()];
@@ -81,18 +82,22 @@ impl<'a> Members<'a> {
             let text = key_text(key);
             match keys.iter().position(|known| *known == text) {
                 Some(index) if values[index].is_some() => {
-                    report.error(key_at, format!("duplicate key {text:?}, remove one of the two"));
+                    report.say(
+                        key_at,
+                        Code::KeyDuplicate,
+                        format!("duplicate key {text:?}, remove one of the two"),
+                    );
                 }
                 Some(index) => values[index] = Some(value),
                 None => {
                     let message = unknown_key(&super::json::shown(key), &text, keys, report);
-                    report.error(key_at, message);
+                    report.say(key_at, Code::KeyUnknown, message);
                 }
             }
         }
         for ((key, required), value) in keys.iter().zip(required).zip(&values) {
             if *required && value.is_none() {
-                report.error(at, format!("{key:?} is missing"));
+                report.say(at, Code::KeyMissing, format!("{key:?} is missing"));
             }
         }
         Some(Self { known: keys.iter().zip(values) })

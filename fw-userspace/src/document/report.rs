@@ -4,45 +4,48 @@
 
 use super::json::{Raw, elements, entries, key_text};
 use super::{Finding, Severity};
+use crate::lint::{Code, Levels};
 
 /// The findings of one file as they come.
 pub(super) struct Report<'a> {
     source: &'a str,
+    levels: &'a Levels,
     found: Vec<Found>,
+    /// Whether something was found that no `--deny` makes an error: it is one.
+    refused: bool,
     comparisons_left: usize,
     listed: [usize; 3],
-    /// Those of each severity that are not listed, and where the first of them is.
-    unlisted: [(usize, usize); 3],
+    /// Those of each severity that are not listed, where the first of them is and what.
+    unlisted: [(usize, usize, Code); 3],
 }
 
 struct Found {
     at: usize,
     severity: Severity,
+    code: Code,
     message: String,
     path: String,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(source: &'a str) -> Self {
+    pub(super) fn new(source: &'a str, levels: &'a Levels) -> Self {
         Self {
             source,
+            levels,
             found: Vec::new(),
+            refused: false,
             comparisons_left: MAX_COMPARISONS,
             listed: [0; 3],
-            unlisted: [(0, 0); 3],
+            unlisted: [(0, 0, Code::ValueInvalid); 3],
         }
     }
 
-    pub(super) fn error(&mut self, at: usize, message: impl Into<String>) {
-        self.push(Severity::Error, at, message.into());
-    }
-
-    pub(super) fn warning(&mut self, at: usize, message: impl Into<String>) {
-        self.push(Severity::Warning, at, message.into());
-    }
-
-    pub(super) fn note(&mut self, at: usize, message: impl Into<String>) {
-        self.push(Severity::Note, at, message.into());
+    /// Something is found at a byte of the source.
+    pub(super) fn say(&mut self, at: usize, code: Code, message: impl Into<String>) {
+        self.refused |= code.severity() == Severity::Error;
+        if let Some(severity) = self.levels.severity(code) {
+            self.push(severity, at, code, message.into());
+        }
     }
 
     /// Where a value that was borrowed from the source begins.
@@ -50,8 +53,9 @@ impl<'a> Report<'a> {
         borrowed.as_ptr() as usize - self.source.as_ptr() as usize
     }
 
-    pub(super) fn has_errors(&self) -> bool {
-        self.found.iter().any(|found| found.severity == Severity::Error)
+    /// Whether the file is not to be loaded, whatever was denied.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// `, did you mean "x"?` when one of the candidates is near, else nothing.
@@ -83,10 +87,10 @@ impl<'a> Report<'a> {
 
     /// All findings in the order of the file. `document` is the whole value, `None` where the text is not JSON.
     pub(super) fn finish(mut self, document: Option<Raw<'_>>) -> Vec<Finding> {
-        for (severity, (count, at)) in SEVERITIES.into_iter().zip(self.unlisted) {
+        for (severity, (count, at, code)) in SEVERITIES.into_iter().zip(self.unlisted) {
             if count > 0 {
                 let message = format!("{count} more {}s like these are not listed", severity.as_str());
-                self.found.push(Found { at, severity, message, path: String::new() });
+                self.found.push(Found { at, severity, code, message, path: String::new() });
             }
         }
         self.found.sort_by_key(|found| found.at);
@@ -98,23 +102,27 @@ impl<'a> Report<'a> {
         let start = if self.source.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
         let mut cursor = Cursor { source: self.source, at: start, line: 1, column: 1 };
         let mut findings = Vec::with_capacity(self.found.len());
-        for Found { at, severity, message, path } in self.found {
+        for Found { at, severity, code, message, path } in self.found {
             cursor.advance_to(at);
-            findings.push(Finding { severity, path, line: cursor.line, column: cursor.column, message });
+            let (line, column) = (cursor.line, cursor.column);
+            let remedy = code.remedy();
+            findings.push(Finding { severity, code, path, line, column, message, remedy });
         }
         findings
     }
 
-    fn push(&mut self, severity: Severity, at: usize, message: String) {
+    fn push(&mut self, severity: Severity, at: usize, code: Code, message: String) {
         let listed = &mut self.listed[severity as usize];
-        let (count, first) = &mut self.unlisted[severity as usize];
+        let (count, first, of) = &mut self.unlisted[severity as usize];
         if *listed == MAX_LISTED {
-            *first = if *count == 0 { at } else { at.min(*first) };
+            if *count == 0 || at < *first {
+                (*first, *of) = (at, code);
+            }
             *count += 1;
             return;
         }
         *listed += 1;
-        self.found.push(Found { at, severity, message, path: String::new() });
+        self.found.push(Found { at, severity, code, message, path: String::new() });
     }
 }
 

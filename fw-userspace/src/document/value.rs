@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::json::{Raw, elements, entries, integer_of, key_text, shown, text_of};
 use super::report::Report;
+use crate::lint::Code;
 
 /// A type that is built from one JSON value. `None` means that an error was reported.
 pub(super) trait Read: Sized {
@@ -96,7 +97,7 @@ impl<T: FromScalar> Read for T {
         T::from_scalar(&scalar_of(value), report)
             .map_err(|must_be| {
                 let message = format!("{}, {must_be}", label.says(value));
-                report.error(report.offset_of(value.get()), message);
+                report.say(report.offset_of(value.get()), Code::ValueInvalid, message);
             })
             .ok()
     }
@@ -140,7 +141,7 @@ impl<T: Read> Read for List<T> {
     fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         let at = report.offset_of(value.get());
         if !value.get().starts_with('[') {
-            report.error(at, format!("{}, must be a list", label.says(value)));
+            report.say(at, Code::ValueInvalid, format!("{}, must be a list", label.says(value)));
             return None;
         }
         let element_label = match label {
@@ -168,6 +169,8 @@ pub(super) struct Named<T>(Vec<NamedItem<T>>);
 #[derive(Debug)]
 pub(super) struct NamedItem<T> {
     pub(super) name: String,
+    /// Where the name itself stands.
+    pub(super) key_at: usize,
     pub(super) item: Option<At<T>>,
 }
 
@@ -187,7 +190,11 @@ impl<T: Read> Read for Named<T> {
     fn read(value: Raw<'_>, label: Label<'_>, report: &mut Report<'_>) -> Option<Self> {
         let at = report.offset_of(value.get());
         if !value.get().starts_with('{') {
-            report.error(at, format!("{}, must be an object keyed by name", label.says(value)));
+            report.say(
+                at,
+                Code::ValueInvalid,
+                format!("{}, must be an object keyed by name", label.says(value)),
+            );
             return None;
         }
         let mut seen = HashSet::new();
@@ -199,13 +206,17 @@ impl<T: Read> Read for Named<T> {
             let checked =
                 text_of(key).map_or(Err("must be Unicode text".to_owned()), |name| check_name(&name));
             if let Err(must_be) = checked {
-                report.error(key_at, format!("name {} {must_be}", shown(key)));
+                report.say(key_at, Code::ValueInvalid, format!("name {} {must_be}", shown(key)));
             } else if !seen.insert(name.clone()) {
-                report.error(key_at, format!("duplicate name {name:?}, remove or rename one of the two"));
+                report.say(
+                    key_at,
+                    Code::KeyDuplicate,
+                    format!("duplicate name {name:?}, remove or rename one of the two"),
+                );
             }
             let at = report.offset_of(member.get());
             let item = T::read(member, Label::Key(&name), report).map(|value| At { at, value });
-            named.push(NamedItem { name, item });
+            named.push(NamedItem { name, key_at, item });
         }
         Some(Self(named))
     }

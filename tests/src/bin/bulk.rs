@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use fw_tests::bulk::{self, Bulk};
 use fw_userspace::compile::{Numbering, compile, pretend_bindings};
 use fw_userspace::document;
+use fw_userspace::lint::Levels;
 
 fn main() -> Result<()> {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +28,8 @@ fn main() -> Result<()> {
         return Ok(());
     }
     println!(
-        "{:<16} {:>8} {:>9} {:>10} {:>10} {:>9} {:>9} {:>9}",
-        "file", "MiB", "read ms", "first ms", "again ms", "classes", "lines", "peak MiB"
+        "{:<16} {:>8} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>9}",
+        "file", "MiB", "read ms", "check ms", "first ms", "again ms", "classes", "lines", "peak MiB"
     );
     for bulk in wanted {
         measure(bulk);
@@ -40,7 +41,8 @@ fn measure(bulk: Bulk) {
     let text = bulk.text();
     print!("{:<16} {:>8.1}", bulk.name, text.len() as f64 / f64::from(1 << 20));
     let (reading, read_ms) = timed(|| document::read(text.as_bytes()));
-    print!(" {read_ms:>9.1}");
+    let (_, check_ms) = timed(|| document::check(text.as_bytes(), &Levels::default()));
+    print!(" {read_ms:>9.1} {check_ms:>9.1}");
     let Some(policy) = reading.policy else {
         let message = reading.findings.first().map(|finding| finding.message.clone());
         println!(" refused: {}", message.unwrap_or_default());

@@ -50,19 +50,46 @@ pub(crate) enum Verb {
 
 /// Find the mistakes of rules files
 ///
-/// Parses and validates each file and prints every error and warning with its line and column. Touches nothing,
-/// never looks at the devices of this host and needs no root. Exits 2 if there is an error; warnings alone exit 0.
+/// Parses and validates each file, then judges its rules: entries that never decide, groups that nobody has, ports
+/// that are open to the world, and more (docs/lints.md lists the codes). Prints every error, warning and note with its
+/// line. Touches nothing, never looks at the devices of this host and needs no root. Exits 2 if there is an error or a
+/// finding that is denied; warnings alone exit 0.
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLE:\n  fwctl check rules.json\n  generate-rules | fwctl check -")]
+#[command(
+    after_help = "EXAMPLE:\n  fwctl check rules.json\n  fwctl check rules.json --deny all --allow quota-exceeded\n  \
+                  generate-rules | fwctl check - --format sarif"
+)]
 pub(crate) struct Check {
     /// Rules files; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// Take findings of this code for errors; `all` is every code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) deny: Vec<String>,
+    /// Say nothing of findings of this code; a code by name outweighs `all`
+    #[arg(long, value_name = "CODE")]
+    pub(crate) allow: Vec<String>,
     #[command(flatten)]
     pub(crate) memory: Memory,
+    /// full and short print on standard error, json and sarif on standard output
+    #[arg(long, value_enum, default_value = "full", value_name = "FORM")]
+    pub(crate) format: Format,
     /// Print the findings as JSON on standard output
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     pub(crate) json: bool,
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// The line of the file with a marker, and what helps
+    Full,
+    /// One line each, FILE:LINE:COLUMN: first
+    Short,
+    /// As --json
+    Json,
+    /// SARIF 2.1.0, for code hosts
+    Sarif,
 }
 
 /// Make the rules of a file the enforced ones

@@ -12,6 +12,7 @@ use super::names::Names;
 use super::nets::net;
 use super::quotas;
 use super::traffic::TrafficFields;
+use crate::lint::Code;
 use crate::model::{AclEntry, Action, NetworkAcl, Traffic};
 
 pub(super) fn network_acls(
@@ -42,7 +43,7 @@ pub(super) fn defaults<'d>(
         if let Some(first) = defaults.get(&vpc) {
             let message =
                 format!("\"default\" is true, but network ACL {first:?} is this VPC's default already");
-            report.error(flag.at, message);
+            report.say(flag.at, Code::ValueConflict, message);
         } else {
             defaults.insert(vpc, name);
         }
@@ -63,7 +64,7 @@ fn entries(key: &str, list: &Field<List<DocumentEntry>>, report: &mut Report<'_>
             let message = format!(
                 "\"rule_number\" is {number}, must be unique in its direction, both families share them"
             );
-            report.error(given.at, message);
+            report.say(given.at, Code::ValueConflict, message);
         }
         let traffic = TrafficFields::of_entry(written).check(report);
         let cidr = written.value.cidr_block.get().map(|cidr| (cidr.at, net("cidr_block", cidr, report)));
@@ -103,14 +104,14 @@ fn warn_of_family(at: usize, traffic: Traffic, cidr: IpNet, report: &mut Report<
         (Traffic::Icmp(_), IpNet::V6(_)) => {
             let message =
                 format!("\"cidr_block\" is {cidr}, protocol icmp is IPv4 only: the entry matches nothing");
-            report.warning(at, message);
+            report.say(at, Code::FamilyMismatch, message);
         }
         // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html
         (Traffic::Icmpv6(matched), IpNet::V4(_)) if matched.kind.is_some() => {
             let message = format!(
                 "\"cidr_block\" is {cidr}, type and code are ignored: icmpv6 with an IPv4 CIDR is protocol 58 over IPv4"
             );
-            report.warning(at, message);
+            report.say(at, Code::IcmpFieldsIgnored, message);
         }
         _ => {}
     }
@@ -127,7 +128,7 @@ fn warn_of_unreachable(sorted: &[(usize, AclEntry)], report: &mut Report<'_>) {
                     "entry {} is a duplicate, entry {number} matches the same packets first",
                     entry.rule_number
                 );
-                report.warning(*at, message);
+                report.say(*at, Code::AclEntryDuplicate, message);
             }
             Some(_) => {}
             None => {

@@ -7,6 +7,7 @@ use super::super::report::Report;
 use super::super::scalar::Word;
 use super::super::types::Document;
 use super::super::value::Field;
+use crate::lint::Code;
 use crate::model::{Attachment, DeviceSelector, Faces, Mode};
 
 /// Where an interface or a leg is attached.
@@ -21,7 +22,7 @@ pub(super) fn attachment(
         let places = [("faces", faces.get().map(|word| word.at)), ("mode", mode.get().map(|word| word.at))];
         for (key, at) in places {
             if let Some(at) = at {
-                report.warning(at, format!("{key:?} says nothing without a \"device\""));
+                report.say(at, Code::KeyWithoutDevice, format!("{key:?} says nothing without a \"device\""));
             }
         }
     }
@@ -51,7 +52,11 @@ pub(super) fn check(document: &Document, report: &mut Report<'_>) {
         let shown = shown(device.selector);
         match first.get(&shown) {
             Some(Named { kind, owner, .. }) => {
-                report.error(device.at, format!("device {shown} is taken by {kind} {owner:?}, name it once"));
+                report.say(
+                    device.at,
+                    Code::ValueConflict,
+                    format!("device {shown} is taken by {kind} {owner:?}, name it once"),
+                );
             }
             None => {
                 first.insert(shown, device);
@@ -69,7 +74,7 @@ pub(super) fn check(document: &Document, report: &mut Report<'_>) {
                 } else {
                     format!("device {glob_shown} takes {name:?} too, which is of {kind} {owner:?}")
                 };
-                report.error(glob.at.max(*at), message);
+                report.say(glob.at.max(*at), Code::ValueConflict, message);
             }
         }
     }

@@ -13,6 +13,7 @@ use super::names::{Found, Names};
 use super::nets::net_list;
 use super::quotas::RuleCount;
 use super::traffic::TrafficFields;
+use crate::lint::Code;
 use crate::model::{GroupRule, PrefixList, SecurityGroup, Traffic};
 
 pub(super) fn security_groups(
@@ -112,7 +113,11 @@ impl Owner<'_, '_> {
             if seen.insert(says) {
                 self.count(&peers, &mut count);
             } else {
-                report.warning(rule.at, "this rule is a duplicate of one above it, remove one");
+                report.say(
+                    rule.at,
+                    Code::GroupRuleDuplicate,
+                    "this rule is a duplicate of one above it, remove one",
+                );
             }
             rules.push(GroupRule {
                 id: ids.next(&rule.value.id, says),
@@ -153,8 +158,11 @@ impl Owner<'_, '_> {
         for group in unique("security_groups", security_groups, report) {
             if group.value.0 == self.name {
                 if peers.security_groups.iter().any(|name| name == self.name) {
-                    report
-                        .warning(group.at, "\"security_groups\" has the group itself, as \"self\" says too");
+                    report.say(
+                        group.at,
+                        Code::ValueRepeated,
+                        "\"security_groups\" has the group itself, as \"self\" says too",
+                    );
                     continue;
                 }
                 peers.written.push((TAG_SELF, String::new()));
@@ -175,8 +183,9 @@ impl Owner<'_, '_> {
             && prefix_lists.is_complete()
             && !itself.is_wrong();
         if complete && peers.cidr_blocks.is_empty() && peers.written.is_empty() {
-            report.error(
+            report.say(
                 rule.at,
+                Code::KeyMissing,
                 "the rule has no peer, it needs one of cidr_blocks, security_groups, prefix_lists, self",
             );
         }
@@ -194,7 +203,7 @@ impl Owner<'_, '_> {
                 let hint = self.names.security_groups.did_you_mean(name, report);
                 let message =
                     format!("stale rule: security group {name:?} does not exist and matches nothing{hint}");
-                report.warning(reference.at, message);
+                report.say(reference.at, Code::GroupReferenceStale, message);
                 return false;
             }
         };
@@ -215,7 +224,7 @@ impl Owner<'_, '_> {
         let message = format!(
             "stale rule: security group {name:?} is of VPC {foreign:?}, {why} {own:?}, and matches nothing"
         );
-        report.warning(reference.at, message);
+        report.say(reference.at, Code::GroupReferenceStale, message);
         false
     }
 }
@@ -242,7 +251,11 @@ pub(super) fn unique<'d>(
         if seen.insert(&name.value.0) {
             unique.push(name);
         } else {
-            report.warning(name.at, format!("{key:?} has {:?} twice, remove one", name.value.0));
+            report.say(
+                name.at,
+                Code::ValueRepeated,
+                format!("{key:?} has {:?} twice, remove one", name.value.0),
+            );
         }
     }
     unique
@@ -260,7 +273,7 @@ fn warn_of_family(traffic: Traffic, rule: &DocumentRule, report: &mut Report<'_>
             let message = format!(
                 "\"cidr_blocks\" has {net}, protocol {protocol} is {only} only: this peer matches nothing"
             );
-            report.warning(cidr.at, message);
+            report.say(cidr.at, Code::FamilyMismatch, message);
         }
     }
 }

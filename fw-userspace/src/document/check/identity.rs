@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use super::super::report::Report;
 use super::super::scalar::Name;
 use super::super::value::Field;
+use crate::lint::Code;
 use crate::model::{IcmpMatch, PortRange, Traffic};
 
 /// Hands out the ids of one list.
@@ -28,7 +29,11 @@ impl Ids {
         let mut given_ids = HashSet::new();
         for id in given.filter_map(Field::get) {
             if !given_ids.insert(id.value.0.clone()) {
-                report.error(id.at, format!("\"id\" is {:?}, must be unique in its list", id.value.0));
+                report.say(
+                    id.at,
+                    Code::ValueConflict,
+                    format!("\"id\" is {:?}, must be unique in its list", id.value.0),
+                );
             }
         }
         Self { given: given_ids, counts: HashMap::new() }

@@ -14,6 +14,7 @@ use super::groups::unique;
 use super::names::{Found, Names};
 use super::nets::listed;
 use super::{devices, number, quotas};
+use crate::lint::Code;
 use crate::model::{Faces, Interface, Timeouts};
 
 pub(super) fn interfaces(
@@ -30,8 +31,9 @@ pub(super) fn interfaces(
         let addresses = addresses(written, subnet, report);
         check_one_owner(name, written, subnet, names, &mut owners, report);
         if written.device.is_absent() && written.addresses.is_complete() && addresses.is_empty() {
-            report.error(
+            report.say(
                 interface.at,
+                Code::KeyMissing,
                 "an interface without \"device\" needs \"addresses\" to lend to its groups",
             );
         }
@@ -43,7 +45,11 @@ pub(super) fn interfaces(
             && written.subnet.is_absent()
             && attachment.is_some()
         {
-            report.warning(list.at, "neither a group nor a subnet's network ACL filters this interface");
+            report.say(
+                list.at,
+                Code::InterfaceUnfiltered,
+                "neither a group nor a subnet's network ACL filters this interface",
+            );
         }
         let interface = Interface {
             attachment,
@@ -77,7 +83,7 @@ fn groups(
                         "\"security_groups\" names {:?} of another VPC than {whose}, must be of the same",
                         group.value.0
                     );
-                    report.error(group.at, message);
+                    report.say(group.at, Code::ValueConflict, message);
                 }
                 Some(_) => {}
                 None => home = Some((vpc, "the first group")),
@@ -105,7 +111,11 @@ fn addresses(
     for written in interface.addresses.list() {
         let address = written.value.0;
         if !seen.insert(address) {
-            report.warning(written.at, format!("\"addresses\" has {address} twice, remove one"));
+            report.say(
+                written.at,
+                Code::ValueRepeated,
+                format!("\"addresses\" has {address} twice, remove one"),
+            );
             continue;
         }
         if let (Some(blocks), Some(subnet)) = (&blocks, interface.subnet.value())
@@ -116,7 +126,7 @@ fn addresses(
                 subnet.0,
                 listed(blocks)
             );
-            report.error(written.at, message);
+            report.say(written.at, Code::ValueConflict, message);
         }
         addresses.push(address);
     }
@@ -149,7 +159,7 @@ fn check_one_owner<'d>(
                     "\"addresses\" has {}, which interface {owner:?} of the same VPC has",
                     address.value.0
                 );
-                report.error(address.at, message);
+                report.say(address.at, Code::ValueConflict, message);
             }
             _ => {}
         }

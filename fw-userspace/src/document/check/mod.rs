@@ -19,6 +19,7 @@ use super::report::Report;
 use super::scalar::{Ranged, Word};
 use super::types::{Document, DocumentSettings};
 use super::value::Field;
+use crate::lint::Code;
 use crate::model::{Policy, PrefixList, Settings};
 use names::Names;
 
@@ -40,7 +41,11 @@ pub(super) fn policy_of(document: &Document, report: &mut Report<'_>) -> Policy 
                 && entries.is_empty()
                 && list.value.entries.is_complete()
             {
-                report.warning(given.at, "the list has no entries: a rule that names it matches nothing");
+                report.say(
+                    given.at,
+                    Code::PrefixListEmpty,
+                    "the list has no entries: a rule that names it matches nothing",
+                );
             }
             (name.to_owned(), PrefixList { entries, max_entries })
         })
@@ -60,7 +65,7 @@ fn max_entries(field: &Field<Ranged<1, 4_294_967_295>>, entries: usize, report: 
     if (max_entries as usize) < entries {
         let message =
             format!("\"max_entries\" is {max_entries}, must be at least {entries}, the number of entries");
-        report.error(given.at, message);
+        report.say(given.at, Code::ValueConflict, message);
     }
     max_entries
 }

@@ -8,6 +8,7 @@ use super::super::types::{
     Document, DocumentNetworkAcl, DocumentPrefixList, DocumentSecurityGroup, DocumentSubnet, DocumentVpc,
 };
 use super::super::value::{At, Field, Named};
+use crate::lint::Code;
 
 /// Every name that other objects may refer to.
 pub(super) struct Names<'d> {
@@ -40,7 +41,11 @@ impl<'d> Names<'d> {
     /// Checks the `vpc` key of an object that starts at `at`; the name for the model.
     pub(super) fn check_vpc(&self, at: usize, vpc: &Field<Name>, report: &mut Report<'_>) -> Option<String> {
         if self.has_vpcs && vpc.is_absent() {
-            report.error(at, "\"vpc\" is missing, either every object of a file names its VPC or none does");
+            report.say(
+                at,
+                Code::KeyMissing,
+                "\"vpc\" is missing, either every object of a file names its VPC or none does",
+            );
         }
         let given = vpc.get()?;
         self.vpcs.find("vpc", given, report);
@@ -93,7 +98,7 @@ impl<'d, T> Index<'d, T> {
                 let hint = self.did_you_mean(&name.value.0, report);
                 let message =
                     format!("{key:?} names {:?}, there is no such {}{hint}", name.value.0, self.kind);
-                report.error(name.at, message);
+                report.say(name.at, Code::NameUnknown, message);
                 None
             }
         }

@@ -5,6 +5,7 @@ use ipnet::IpNet;
 use super::super::network::Cidr;
 use super::super::report::Report;
 use super::super::value::{At, Field, List};
+use crate::lint::Code;
 
 /// The blocks of the list under `key`.
 pub(super) fn net_list(key: &str, field: &Field<List<Cidr>>, report: &mut Report<'_>) -> Vec<IpNet> {
@@ -28,7 +29,7 @@ pub(super) fn nets<'d>(
     let mut unique = Vec::with_capacity(nets.len());
     for (place, (net, cidr)) in nets.into_iter().zip(written).enumerate() {
         if again.next_if_eq(&place).is_some() {
-            report.warning(cidr.at, format!("{key:?} has {net} twice, remove one"));
+            report.say(cidr.at, Code::ValueRepeated, format!("{key:?} has {net} twice, remove one"));
         } else {
             unique.push(net);
         }
@@ -70,7 +71,11 @@ pub(super) fn net(key: &str, cidr: &At<Cidr>, report: &mut Report<'_>) -> IpNet 
     let written = cidr.value.0;
     let net = written.trunc();
     if net != written {
-        report.note(cidr.at, format!("{key:?} has {written} with host bits set, taken as {net}"));
+        report.say(
+            cidr.at,
+            Code::HostBitsCleared,
+            format!("{key:?} has {written} with host bits set, taken as {net}"),
+        );
     }
     net
 }

@@ -5,6 +5,7 @@
 use ipnet::IpNet;
 
 use super::super::report::Report;
+use crate::lint::Code;
 use crate::model::PrefixList;
 
 /// A quota and the error that AWS's API answers with.
@@ -68,7 +69,11 @@ impl RuleCount {
     pub(super) fn check(&self, key: &str, at: usize, report: &mut Report<'_>) {
         for (family, count) in ["IPv4", "IPv6"].into_iter().zip(self.0) {
             if let Some(quota) = RULES.exceeded(count) {
-                report.warning(at, format!("{key:?} counts as {count} {family} rules, {quota}"));
+                report.say(
+                    at,
+                    Code::QuotaExceeded,
+                    format!("{key:?} counts as {count} {family} rules, {quota}"),
+                );
             }
         }
     }
@@ -87,7 +92,7 @@ fn by_family(nets: &[IpNet]) -> [u64; 2] {
 /// The entries of one direction of a network ACL; the implicit last ones are not among them.
 pub(super) fn entries(key: &str, at: usize, count: usize, report: &mut Report<'_>) {
     if let Some(quota) = ENTRIES.exceeded(count as u64) {
-        report.warning(at, format!("{key:?} has {count} entries, {quota}"));
+        report.say(at, Code::QuotaExceeded, format!("{key:?} has {count} entries, {quota}"));
     }
 }
 
@@ -99,8 +104,8 @@ pub(super) fn groups(at: usize, count: usize, report: &mut Report<'_>) {
             "\"security_groups\" has {count} groups, must be at most {} ({})",
             GROUPS.most, GROUPS.error
         );
-        report.error(at, message);
+        report.say(at, Code::ValueConflict, message);
     } else {
-        report.warning(at, format!("\"security_groups\" has {count} groups, {quota}"));
+        report.say(at, Code::QuotaExceeded, format!("\"security_groups\" has {count} groups, {quota}"));
     }
 }

@@ -5,6 +5,7 @@ use super::super::report::Report;
 use super::super::scalar::Ranged;
 use super::super::types::{DocumentEntry, DocumentRule};
 use super::super::value::{At, Field};
+use crate::lint::Code;
 use crate::model::{IcmpMatch, PortRange, Traffic};
 
 /// The fields that rules and entries have in common.
@@ -64,7 +65,7 @@ impl<'d> TrafficFields<'d> {
         let (from, to) = (first.value.to(), last.value.to());
         if from > to {
             let message = format!("\"from_port\" is {from}, must not be above \"to_port\", which is {to}");
-            report.error(first.at, message);
+            report.say(first.at, Code::ValueConflict, message);
             return None;
         }
         Some(PortRange { from, to })
@@ -81,7 +82,7 @@ impl<'d> TrafficFields<'d> {
             && code != -1
         {
             let message = format!("\"icmp_code\" is {code}, must be -1 where \"icmp_type\" is -1");
-            report.error(given.at, message);
+            report.say(given.at, Code::ValueConflict, message);
             return None;
         }
         // -1 is the only value of the range that is no `u8`.
@@ -101,13 +102,17 @@ impl<'d> TrafficFields<'d> {
             (false, true) => format!("{other:?} is missing"),
             (false, false) => return,
         };
-        report.error(self.at, format!("{missing}, protocol {protocol} needs both"));
+        report.say(self.at, Code::KeyMissing, format!("{missing}, protocol {protocol} needs both"));
     }
 }
 
 fn refuse<T>(key: &str, field: &Field<T>, protocol: &str, report: &mut Report<'_>) {
     if let Some(given) = field.get() {
-        report.error(given.at, format!("{key:?} does not apply to protocol {protocol}, leave it out"));
+        report.say(
+            given.at,
+            Code::ValueConflict,
+            format!("{key:?} does not apply to protocol {protocol}, leave it out"),
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use super::super::value::At;
 use super::names::Names;
 use super::nets::{listed, net_list, overlap};
 use super::{acls, devices};
+use crate::lint::Code;
 use crate::model::{AclChoice, Faces, Peering, Subnet, Vpc};
 
 pub(super) fn vpcs(document: &Document, report: &mut Report<'_>) -> BTreeMap<String, Vpc> {
@@ -21,7 +22,11 @@ pub(super) fn vpcs(document: &Document, report: &mut Report<'_>) -> BTreeMap<Str
             && vpc.value.cidr_blocks.is_complete()
             && !cidr_blocks.iter().any(|net| matches!(net, IpNet::V4(_)))
         {
-            report.error(list.at, "\"cidr_blocks\" has no IPv4 block, a VPC needs at least one");
+            report.say(
+                list.at,
+                Code::ValueConflict,
+                "\"cidr_blocks\" has no IPv4 block, a VPC needs at least one",
+            );
         }
         let region = vpc.value.region.value().map(|region| region.0.clone());
         vpcs.insert(name.to_owned(), Vpc { cidr_blocks, region });
@@ -47,7 +52,7 @@ pub(super) fn peerings(
         if requester.value == accepter.value {
             let message =
                 format!("\"accepter\" is {:?} like the requester, must be another VPC", accepter.value.0);
-            report.error(accepter.at, message);
+            report.say(accepter.at, Code::ValueConflict, message);
         } else if let (Some(one), Some(other)) = (one, other)
             && status.0 != PeeringStatus::Ended
             && let Some((block, peer_block)) = overlapping(&one.value, &other.value)
@@ -56,7 +61,7 @@ pub(super) fn peerings(
                 "peered VPCs must not overlap: {:?} has {block}, {:?} has {peer_block}",
                 requester.value.0, accepter.value.0
             );
-            report.error(peering.at, message);
+            report.say(peering.at, Code::ValueConflict, message);
         }
         let active = status.0 == PeeringStatus::Active;
         let (requester, accepter) = (requester.value.0.clone(), accepter.value.0.clone());
@@ -91,7 +96,11 @@ pub(super) fn subnets(
             && written.is_complete()
             && cidr_blocks.is_empty()
         {
-            report.error(list.at, "\"cidr_blocks\" is empty, a subnet needs at least one block");
+            report.say(
+                list.at,
+                Code::ValueConflict,
+                "\"cidr_blocks\" is empty, a subnet needs at least one block",
+            );
         }
         check_inside_vpc(&subnet.value, names, report);
         let network_acl = match network_acl.get() {
@@ -104,7 +113,7 @@ pub(super) fn subnets(
                     && Names::differ(vpc, &found.value.vpc)
                 {
                     let message = format!("\"network_acl\" names {:?} of another VPC", acl.value.0);
-                    report.error(acl.at, message);
+                    report.say(acl.at, Code::ValueConflict, message);
                 }
                 AclChoice::Named(acl.value.0.clone())
             }
@@ -132,7 +141,7 @@ fn check_inside_vpc(subnet: &DocumentSubnet, names: &Names<'_>, report: &mut Rep
                 vpc_name.0,
                 listed(&blocks)
             );
-            report.error(cidr.at, message);
+            report.say(cidr.at, Code::ValueConflict, message);
         }
     }
 }
@@ -159,7 +168,7 @@ fn check_no_overlap(document: &Document, report: &mut Report<'_>) {
                         };
                         let message =
                             format!("\"cidr_blocks\" has {mine}, overlaps {theirs} of subnet {whose:?}");
-                        report.error(at.max(outer_at), message);
+                        report.say(at.max(outer_at), Code::ValueConflict, message);
                     }
                 }
                 _ => open = Some((net, at, name)),

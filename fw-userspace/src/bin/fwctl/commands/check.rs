@@ -4,12 +4,14 @@ use std::path::Path;
 
 use fw_userspace::document::{self, Finding, Severity};
 use fw_userspace::error::{Error, ErrorKind, Result};
+use fw_userspace::lint::{Code, Levels};
 use serde::Serialize;
 
 use super::Outcome;
-use crate::args::Check;
+use crate::args::{Check, Format};
 use crate::input;
-use crate::output::{self, Output, findings};
+use crate::output::findings::{self, Form};
+use crate::output::{self, Output};
 
 /// What `--json` prints per file.
 #[derive(Serialize)]
@@ -22,6 +24,13 @@ pub(super) fn run(args: &Check, output: &mut Output) -> Result<Outcome> {
     if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return Err(Error::input("\"-\" is named twice, standard input can be read only once"));
     }
+    let levels = Levels::new(&args.deny, &args.allow)?;
+    let form = match args.format {
+        _ if args.json => None,
+        Format::Full => Some(Form::Full),
+        Format::Short => Some(Form::Short),
+        Format::Json | Format::Sarif => None,
+    };
     // An unreadable file says nothing about the rules, a wrong one does: 2 outweighs 1.
     let (mut wrong, mut refused) = (false, false);
     let mut all = Vec::new();
@@ -29,16 +38,16 @@ pub(super) fn run(args: &Check, output: &mut Output) -> Result<Outcome> {
         let file = input::name(path);
         let findings = match input::read(path, args.memory.max) {
             Ok(source) => {
-                let findings = document::read(&source).findings;
-                if !args.json {
-                    findings::print(&file, &findings);
+                let findings = document::check(&source, &levels).findings;
+                if let Some(form) = form {
+                    findings::print(&file, &source, &findings, form);
                     findings::print_count(&file, &findings);
                 }
                 wrong |= findings.iter().any(|finding| finding.severity == Severity::Error);
                 findings
             }
             Err(error) => {
-                if !args.json {
+                if form.is_some() {
                     output::complain(&error);
                 }
                 wrong |= error.kind == ErrorKind::Input;
@@ -48,7 +57,11 @@ pub(super) fn run(args: &Check, output: &mut Output) -> Result<Outcome> {
         };
         all.push(Checked { file, findings });
     }
-    if args.json {
+    if args.format == Format::Sarif {
+        output.json(&findings::sarif(
+            all.iter().map(|checked| (checked.file.as_str(), &checked.findings[..])),
+        ))?;
+    } else if form.is_none() {
         output.json(&all)?;
     }
     Ok(match (wrong, refused) {
@@ -60,5 +73,14 @@ pub(super) fn run(args: &Check, output: &mut Output) -> Result<Outcome> {
 
 /// A file that could not be read, as a finding about its start.
 fn unread(error: &Error) -> Finding {
-    Finding { severity: Severity::Error, path: String::new(), line: 1, column: 1, message: error.to_string() }
+    let code = Code::FileUnreadable;
+    Finding {
+        severity: Severity::Error,
+        code,
+        path: String::new(),
+        line: 1,
+        column: 1,
+        message: error.to_string(),
+        remedy: code.remedy(),
+    }
 }

@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use fw_userspace::diff::{Side, diff};
-use fw_userspace::document;
 use fw_userspace::error::{Error, Result};
 use fw_userspace::model::Policy;
 
-use super::Outcome;
+use super::{Outcome, rules};
 use crate::args::Diff;
-use crate::input;
 use crate::output::diff::Limits;
-use crate::output::{self, Output, findings};
+use crate::output::{self, Output};
 
 pub(super) fn run(args: &Diff, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
@@ -38,16 +36,4 @@ pub(super) fn run(args: &Diff, bpffs: &Path, output: &mut Output) -> Result<Outc
         output::diff::print(output, &report, args.interface.as_deref(), limits);
     }
     Ok(if args.exit_code && report.verdicts_change { Outcome::Changes } else { Outcome::Done })
-}
-
-/// The rules of a file; `None` if they are wrong, which was then said.
-fn rules(file: &Path, max_memory: u64) -> Result<Option<Policy>> {
-    let source = input::read(file, max_memory)?;
-    let reading = document::read(&source);
-    if reading.policy.is_none() {
-        let name = input::name(file);
-        findings::print(&name, &reading.findings);
-        findings::print_count(&name, &reading.findings);
-    }
-    Ok(reading.policy)
 }

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use fw_userspace::document;
 use fw_userspace::error::{Error, Result};
 use fw_userspace::explain::{
     Endpoint, Explainer, Flow, IcmpType, Link, RawFrame, Service, Way, summarise, walk_in_force, walk_rules,
@@ -12,10 +11,10 @@ use fw_userspace::explain::{
 use fw_userspace::model::Policy;
 use fw_userspace::report::ProtocolName;
 
-use super::Outcome;
+use super::{Outcome, rules};
 use crate::args::Explain;
 use crate::input;
-use crate::output::{self, Output, findings};
+use crate::output::{self, Output};
 
 pub(super) fn run(args: &Explain, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     if args.rules.as_deref() == Some(Path::new("-")) && args.pcap.as_deref() == Some(Path::new("-")) {
@@ -43,18 +42,6 @@ pub(super) fn run(args: &Explain, bpffs: &Path, output: &mut Output) -> Result<O
         }
         _ => Err(Error::input("which interface? give \"--interface\", or \"--from\" and \"--to\"")),
     }
-}
-
-/// The rules of a file; `None` if they are wrong, which was then said.
-fn rules(file: &Path, max_memory: u64) -> Result<Option<Policy>> {
-    let source = input::read(file, max_memory)?;
-    let reading = document::read(&source);
-    if reading.policy.is_none() {
-        let name = input::name(file);
-        findings::print(&name, &reading.findings);
-        findings::print_count(&name, &reading.findings);
-    }
-    Ok(reading.policy)
 }
 
 fn packet(args: &Explain, explainer: &Explainer, interface: &str, output: &mut Output) -> Result<Outcome> {

@@ -10,9 +10,10 @@ use fw_userspace::error::Result;
 use super::Outcome;
 use crate::args::Load;
 use crate::input;
+use crate::output::findings::{self, Form};
 use crate::output::load::Effect;
 use crate::output::progress::{self, Progress};
-use crate::output::{self, Output, findings};
+use crate::output::{self, Output};
 
 pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     let source = input::read(&args.file, args.memory.max)?;
@@ -20,7 +21,7 @@ pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outc
     let progress = Progress::start("reading the rules");
     let reading = document::read(&source);
     progress.end();
-    findings::print(&file, &reading.findings);
+    findings::print(&file, &source, &reading.findings, Form::Full);
     let Some(policy) = reading.policy else {
         findings::print_count(&file, &reading.findings);
         return Ok(Outcome::Invalid);

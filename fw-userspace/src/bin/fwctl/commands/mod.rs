@@ -16,10 +16,14 @@ mod unload;
 
 use std::path::Path;
 
+use fw_userspace::document;
 use fw_userspace::error::Result;
+use fw_userspace::model::Policy;
 use fw_userspace::report::LoadReport;
 
 use crate::args::{Arguments, Verb};
+use crate::input;
+use crate::output::findings::{self, Form};
 use crate::output::load::Effect;
 use crate::output::{self, Output};
 
@@ -53,6 +57,18 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Diff(args) => diff::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
     }
+}
+
+/// The rules of a file; `None` if they are wrong, which was then said.
+fn rules(file: &Path, max_memory: u64) -> Result<Option<Policy>> {
+    let source = input::read(file, max_memory)?;
+    let reading = document::read(&source);
+    if reading.policy.is_none() {
+        let name = input::name(file);
+        findings::print(&name, &source, &reading.findings, Form::Full);
+        findings::print_count(&name, &reading.findings);
+    }
+    Ok(reading.policy)
 }
 
 /// The summary of a command that changed what is enforced.

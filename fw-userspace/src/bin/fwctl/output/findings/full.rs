@@ -1,0 +1,162 @@
+//! Findings as a compiler shows them: what, where, the line itself, what helps.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use fw_userspace::document::{Finding, Severity};
+
+use crate::output::remark;
+
+/// One after another, an empty line behind each.
+pub(super) fn print(file: &str, source: &[u8], findings: &[Finding], colour: bool) {
+    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    let renderer = renderer.term_width(WIDTH);
+    let mut lines = Lines { source, line: 1, start: 0 };
+    for finding in findings {
+        remark(format!("{}\n\n", shown(&renderer, file, lines.line(finding.line), finding)));
+    }
+}
+
+fn shown(renderer: &Renderer, file: &str, line: Cow<'_, str>, finding: &Finding) -> String {
+    let level = match finding.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
+    };
+    let Excerpt { text, marked, is_cut } = excerpt(&line, finding.column);
+    let snippet =
+        Snippet::source(text).line_start(finding.line).annotation(AnnotationKind::Primary.span(marked));
+    let title = level.primary_title(&finding.message).id(finding.code.name());
+    let report = if is_cut {
+        // The renderer would count columns from where the excerpt begins.
+        title.element(Origin::path(file).line(finding.line).char_column(finding.column)).element(snippet)
+    } else {
+        title.element(snippet.path(file))
+    };
+    let report = if finding.path.is_empty() {
+        report
+    } else {
+        report.element(Level::NOTE.with_name("path").message(&finding.path))
+    };
+    renderer.render(&[report.element(Level::HELP.message(finding.remedy))])
+}
+
+/// Finds lines forwards only, so that ten thousand findings still cost one walk.
+struct Lines<'s> {
+    source: &'s [u8],
+    line: usize,
+    start: usize,
+}
+
+impl<'s> Lines<'s> {
+    /// A line without its end; nothing behind the last one.
+    fn line(&mut self, number: usize) -> Cow<'s, str> {
+        let end_of = |start: usize| {
+            let rest = self.source.get(start..).unwrap_or_default();
+            rest.iter().position(|byte| *byte == b'\n').map_or(self.source.len(), |end| start + end)
+        };
+        while self.line < number {
+            self.start = end_of(self.start) + 1;
+            self.line += 1;
+        }
+        let line = self.source.get(self.start..end_of(self.start)).unwrap_or_default();
+        // No editor counts a byte order mark.
+        let line = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.start == 0).unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        String::from_utf8_lossy(line)
+    }
+}
+
+/// A part of a line, and the bytes of it that are meant.
+struct Excerpt<'l> {
+    text: &'l str,
+    marked: Range<usize>,
+    /// Whether it begins behind the line's beginning.
+    is_cut: bool,
+}
+
+/// `column` counts characters from 1. A file may have all its bytes in one line.
+fn excerpt(line: &str, column: usize) -> Excerpt<'_> {
+    let at = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+    let (before, rest) = line.split_at(at);
+    let start = before.char_indices().rev().take(MAX_BESIDE).last().map_or(at, |(start, _)| start);
+    let marked = value_length(rest);
+    let end = rest.char_indices().nth(marked + MAX_BESIDE).map_or(line.len(), |(end, _)| at + end);
+    let marked = at - start..(at - start + marked).min(end - start);
+    Excerpt { text: &line[start..end], marked, is_cut: start > 0 }
+}
+
+/// Bytes of the JSON value or the key at the start of a text; of a long object or list the bracket alone.
+fn value_length(text: &str) -> usize {
+    let first = text.chars().next().map_or(0, char::len_utf8);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, character) in text.char_indices().take(MAX_MARKED) {
+        let behind = at + character.len_utf8();
+        match character {
+            _ if escaped => escaped = false,
+            '\\' if in_string => escaped = true,
+            '"' => {
+                in_string = !in_string;
+                if !in_string && depth == 0 {
+                    return behind;
+                }
+            }
+            _ if in_string => {}
+            '{' | '[' => depth += 1,
+            '}' | ']' if depth > 1 => depth -= 1,
+            '}' | ']' if depth == 1 => return behind,
+            '}' | ']' | ',' | ':' | ' ' | '\t' if depth == 0 => return at.max(first),
+            _ => {}
+        }
+    }
+    if depth > 0 {
+        return first;
+    }
+    text.char_indices().nth(MAX_MARKED).map_or(text.len(), |(end, _)| end)
+}
+
+/// Columns, of which a line of the file gets what is left beside its number; the part with the marker is shown.
+const WIDTH: usize = 100;
+
+/// Characters of one value.
+const MAX_MARKED: usize = 60;
+
+/// Characters before and behind it that are shown.
+const MAX_BESIDE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_marked_to_its_end() {
+        for (text, marked) in [
+            (r#""a\"b": 1"#, r#""a\"b""#),
+            ("70000, \"x\"", "70000"),
+            ("true}", "true"),
+            (r#"{ "a": [1, "]"] }, 7"#, r#"{ "a": [1, "]"] }"#),
+            ("{ \"a\": 1, ", "{"),
+            ("}", "}"),
+            (", ]", ","),
+            ("", ""),
+            ("é", "é"),
+        ] {
+            assert_eq!(&text[..value_length(text)], marked, "{text}");
+        }
+        assert_eq!(value_length(&"[".repeat(1000)), 1);
+        assert_eq!(value_length(&"x".repeat(1000)), MAX_MARKED);
+    }
+
+    #[test]
+    fn lines_and_columns_are_those_of_editors() {
+        let source = "\u{feff}{ \"é\": 1,\r\n\"b\": 22 }".as_bytes();
+        let mut lines = Lines { source, line: 1, start: 0 };
+        for (number, column, value, whole) in [(1, 8, "1", "{ \"é\": 1,"), (2, 6, "22", "\"b\": 22 }")] {
+            let line = lines.line(number);
+            let Excerpt { text, marked, .. } = excerpt(&line, column);
+            assert_eq!((&text[marked], text), (value, whole));
+        }
+        assert_eq!(lines.line(9), "");
+    }
+}
