@@ -375,7 +375,7 @@ fn what_is_wrong_is_refused() {
     let wrong = wrong.0.to_str().unwrap();
     let (code, said) = fwctl(&["diff", wrong, wrong, "--exit-code"]);
     assert_eq!(code, Some(2));
-    assert_eq!(said.matches(": error: version").count(), 2, "{said}");
+    assert_eq!(said.matches("error[value-invalid]: \"version\" is 2").count(), 2, "{said}");
 }
 
 #[test]
