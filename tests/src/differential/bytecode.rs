@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use fw_common::conntrack::Class;
 use fw_common::layout::Line;
-use fw_common::{Direction, Hook, REASON_SLOTS_PER_ZONE, Verdict};
+use fw_common::{Decision, Direction, Hook, REASON_SLOTS_PER_ZONE, Verdict};
 use fw_userspace::compile::{self, Numbering, Patch};
 use fw_userspace::model::{Faces, Policy};
 use fw_userspace::simulate::{Judged, Simulation};
@@ -205,6 +205,7 @@ impl<'k> Twins<'k> {
             crossing.at.clone_into(&mut self.at);
         }
         let hook = hook_of(&self.policy, crossing);
+        let rehearsed = self.rehearse(crossing, hook)?;
         let verdict = self.kernel.verdict(&crossing.frame, None, hook, self.received)?;
         let judged = self.host.judge(crossing.at, crossing.direction, &crossing.frame);
         let judged = judged.context("nothing of that name has a device")?;
@@ -223,7 +224,22 @@ impl<'k> Twins<'k> {
             decision.reason.name(),
             word(verdict)
         );
+        if let Some(rehearsed) = rehearsed {
+            ensure!(rehearsed == decision, "rehearsed {rehearsed:?}, then {decision:?}");
+        }
         Ok(judged)
+    }
+
+    /// What `fwctl explain` would say of what is loaded and of the file, which must be the same; nothing of frames that a
+    /// test run at TC refuses.
+    fn rehearse(&mut self, crossing: &Crossing, hook: Hook) -> Result<Option<Decision>> {
+        if !kernel::takes(&crossing.frame, hook, Received::Tc) {
+            return Ok(None);
+        }
+        let loaded = self.kernel.rehearse(&crossing.frame, hook)?;
+        let file = self.host.rehearse(crossing.at, crossing.direction, &crossing.frame);
+        ensure!(file == Some(loaded), "rehearsed by the host {file:?}, by the twin {loaded:?}");
+        Ok(Some(loaded.decision))
     }
 
     /// Counters, which are set back, and connections.
