@@ -2,6 +2,7 @@
 
 mod conntrack;
 mod explain;
+mod manual;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use explain::Explain;
+pub(crate) use manual::{Completions, Help, Man};
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -18,7 +20,12 @@ pub(crate) use explain::Explain;
 /// Exit status: 0 done, 1 the system refused, 2 the input is wrong. On 1 and 2 whatever was enforced before still is.
 #[derive(Debug, Parser)]
 #[command(name = "fwctl", version, arg_required_else_help = true, subcommand_required = true)]
-#[command(after_help = "EXAMPLE:\n  fwctl check rules.json && sudo fwctl load rules.json --confirm 30")]
+// `Help` knows topics besides verbs.
+#[command(disable_help_subcommand = true)]
+#[command(
+    after_help = "`fwctl help topics` lists what else there is to read: the rules file, the reasons, loading at boot.\n\n\
+                        EXAMPLE:\n  fwctl check rules.json && sudo fwctl load rules.json --confirm 30"
+)]
 pub(crate) struct Arguments {
     /// Where the state is pinned; another directory is another, independent instance
     #[arg(long, value_name = "DIR", env = "FWCTL_BPFFS", default_value = DEFAULT_BPFFS, global = true)]
@@ -42,6 +49,9 @@ pub(crate) enum Verb {
     Stats(Stats),
     Explain(Explain),
     Conntrack(Conntrack),
+    Help(Help),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Find the mistakes of rules files
@@ -136,16 +146,17 @@ pub(crate) struct Rollback {
 
 /// Filter a device that came
 ///
-/// For udev, CNI and podman hooks: attaches the loaded rules of an interface to a device that has just appeared.
+/// For udev, CNI and podman hooks: attaches the loaded rules of an interface to a device that has just appeared. Without
+/// --interface it is the one of the rules that names the device; if none does, nothing is done.
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLE:\n  fwctl attach veth1a2b --interface eni-web")]
+#[command(after_help = "EXAMPLE:\n  fwctl attach veth1a2b --interface eni-web\n  fwctl attach eth1")]
 pub(crate) struct Attach {
     /// Device, as `ip link` shows it
     #[arg(value_name = "DEV")]
     pub(crate) device: String,
     /// Interface of the loaded rules that the device carries
     #[arg(long, value_name = "ENI")]
-    pub(crate) interface: String,
+    pub(crate) interface: Option<String>,
     /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,11 +2,14 @@
 
 mod attach;
 mod check;
+mod completions;
 mod confirm;
 mod conntrack;
 mod detach;
 mod explain;
+mod help;
 mod load;
+mod man;
 mod rollback;
 mod show;
 mod stats;
@@ -48,6 +51,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Stats(args) => stats::run(args, bpffs, output),
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
+        Verb::Help(args) => help::run(args, output),
+        Verb::Completions(args) => completions::run(args, output),
+        Verb::Man(args) => man::run(args, output),
     }
 }
 
