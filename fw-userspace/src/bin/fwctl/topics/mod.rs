@@ -64,7 +64,6 @@ pub(crate) fn list() -> String {
 impl Topic {
     /// As a terminal shows it.
     pub(crate) fn text(&self) -> String {
-        let width = textwrap::termwidth().clamp(40, 100);
         let options = textwrap::Options::new(textwrap::termwidth().clamp(40, 100))
             .word_splitter(textwrap::WordSplitter::NoHyphenation);
         let filled = |text: &str, indent| {
