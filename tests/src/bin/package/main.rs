@@ -54,6 +54,7 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
     machine.succeed("fwctl check /etc/fwctl/rules.json.example")?;
     machine.succeed("test ! -e /etc/fwctl/rules.json && test ! -e /sys/fs/bpf/fwctl")?;
     if machine.has_systemd {
+        machine.succeed("systemd-analyze verify fwctl.service")?;
         machine.succeed("systemctl is-enabled fwctl")?;
         machine.succeed("systemctl start fwctl")?;
         ensure!(active(&machine)? == "inactive", "without rules the service is {:?}", active(&machine)?);
@@ -65,7 +66,6 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
     machine.succeed("cmp /etc/fwctl/rules.json /var/lib/fwctl/last-good.json")?;
     expect(Reached, Blocked, "started: the rules are in force, and kept as the last good ones")?;
     service(&machine, "reload")?;
-    let generation = generation(&machine)?;
 
     later_device(&rig, &machine)?;
 
@@ -73,9 +73,11 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
     ensure!(service(&machine, "reload").is_err(), "a broken file was loaded");
     expect(Reached, Blocked, "reload with a broken file fails and changes nothing")?;
 
+    let generation = || -> Result<Value> { Ok(status(&machine)?["generation"].clone()) };
+    let before = generation()?;
     install(newer)?;
     machine.succeed("dpkg-query --show fwctl | grep -q check")?;
-    ensure!(self::generation(&machine)? >= generation, "the upgrade loaded anew");
+    ensure!(before.is_u64() && generation()? == before, "the upgrade loaded anew");
     machine.succeed("fwctl status")?;
     expect(Reached, Blocked, "upgraded: the filter stayed")?;
 
@@ -124,10 +126,13 @@ fn off(package: &Path) -> Result<()> {
 /// What udev's rule does for a device that comes, in the sandbox of Debian's systemd-udevd.
 fn later_device(rig: &Rig, machine: &Machine<'_>) -> Result<()> {
     let attach = |device: &str| match machine.has_systemd {
-        true => machine
-            .succeed(&format!("systemd-run --quiet --wait --pipe {UDEVD} /usr/sbin/fwctl attach {device}")),
+        true => machine.succeed(&format!("systemctl start udev@{device}")),
         false => machine.succeed(&format!("fwctl attach {device}")),
     };
+    if machine.has_systemd {
+        machine.write("/run/systemd/system/udev@.service", UDEVD)?;
+        machine.succeed("systemctl daemon-reload")?;
+    }
     machine
         .succeed("grep -q 'RUN+=\"/usr/sbin/fwctl attach $name\"' /usr/lib/udev/rules.d/90-fwctl.rules")?;
     for name in ["later", "other"] {
@@ -162,10 +167,6 @@ fn status(machine: &Machine<'_>) -> Result<Value> {
     machine.run("fwctl status --json")?.json()
 }
 
-fn generation(machine: &Machine<'_>) -> Result<u64> {
-    status(machine)?["generation"].as_u64().context("the status has no generation")
-}
-
 fn rules() -> Value {
     json!({
         "version": 1,
@@ -183,8 +184,23 @@ fn say(what: &str) {
     println!("package: {what}");
 }
 
-/// From systemd-udevd.service of Debian 12, systemd 252.
-const UDEVD: &str = "-p CapabilityBoundingSet='~CAP_SYS_TIME CAP_WAKE_ALARM' -p PrivateMounts=yes -p ProtectHostname=yes \
-    -p MemoryDenyWriteExecute=yes -p RestrictAddressFamilies='AF_UNIX AF_NETLINK AF_INET AF_INET6' -p RestrictRealtime=yes \
-    -p RestrictSUIDSGID=yes -p SystemCallFilter='@system-service @module @raw-io bpf' -p SystemCallFilter='~@clock' \
-    -p SystemCallErrorNumber=EPERM -p LockPersonality=yes -p IPAddressDeny=any";
+/// The sandbox is that of systemd-udevd.service in Debian 12, systemd 252.
+const UDEVD: &str = "[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/fwctl attach %i
+StandardOutput=append:/run/fwctl.log
+StandardError=append:/run/fwctl.log
+CapabilityBoundingSet=~CAP_SYS_TIME CAP_WAKE_ALARM
+PrivateMounts=yes
+ProtectHostname=yes
+MemoryDenyWriteExecute=yes
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallFilter=@system-service @module @raw-io bpf
+SystemCallFilter=~@clock
+SystemCallErrorNumber=EPERM
+LockPersonality=yes
+";
