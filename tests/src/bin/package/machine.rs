@@ -4,13 +4,13 @@
 //! What is written lies in memory and is gone with the machine; the host's files, services and hooks are never touched.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use fw_tests::fwctl::{Fwctl, Output};
 use fw_tests::netns::{Namespace, Process};
 
@@ -43,22 +43,28 @@ impl<'a> Machine<'a> {
                 let _ = process.child().kill();
                 let mut said = String::new();
                 if let Some(mut stderr) = process.child().stderr.take() {
-                    std::io::Read::read_to_string(&mut stderr, &mut said)?;
+                    stderr.read_to_string(&mut said)?;
                 }
-                anyhow::bail!("the machine does not boot: {}", said.trim());
+                bail!("the machine does not boot: {}", said.trim());
             }
             sleep(STEP);
         };
         let machine = Self { network, init, process: Some(process), cgroup, has_systemd: name == "systemd" };
-        while machine.has_systemd {
-            let state = machine.run("systemctl is-system-running")?.stdout;
-            if ["running", "degraded"].contains(&state.trim()) {
-                break;
-            }
-            ensure!(Instant::now() < deadline, "systemd in the machine is {:?}", state.trim());
-            sleep(STEP);
+        if machine.has_systemd {
+            machine.await_systemd(deadline)?;
         }
         Ok(machine)
+    }
+
+    fn await_systemd(&self, deadline: Instant) -> Result<()> {
+        loop {
+            let said = self.run("systemctl is-system-running")?.stdout;
+            if ["running", "degraded"].contains(&said.trim()) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "systemd in the machine is {:?}", said.trim());
+            sleep(STEP);
+        }
     }
 
     /// Runs a line of shell in the machine.
