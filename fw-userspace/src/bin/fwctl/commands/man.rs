@@ -72,10 +72,9 @@ fn add(command: &Command, pages: &mut Vec<Page>) -> io::Result<()> {
 
 /// What `--help` lists. The `help` that clap gives to a verb with verbs has nothing to say of its own.
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {
-    let nested = command.get_name() != "fwctl";
-    command
-        .get_subcommands()
-        .filter(move |verb| !verb.is_hide_set() && !(nested && verb.get_name() == "help"))
+    let is_main = command.get_name() == "fwctl";
+    let shown = |verb: &&Command| !verb.is_hide_set();
+    command.get_subcommands().filter(shown).filter(move |verb| is_main || verb.get_name() != "help")
 }
 
 fn of_command(command: &Command) -> io::Result<Vec<u8>> {
