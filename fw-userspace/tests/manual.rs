@@ -105,16 +105,13 @@ fn units_and_scripts_of_the_package_fit_what_it_installs() {
         }
     }
     programs.extend(rule.split("RUN+=\"").skip(1).filter_map(|run| run.split(' ').next()));
-    assert_eq!(
-        programs.iter().copied().collect::<Vec<_>>(),
-        ["/usr/lib/fwctl/load-rules", "/usr/sbin/fwctl"]
-    );
+    assert_eq!(programs.iter().copied().collect::<Vec<_>>(), ["/usr/lib/fwctl/service", "/usr/sbin/fwctl"]);
     for program in programs {
         let (place, name) = program.rsplit_once('/').unwrap();
         let asset = format!("/{name}\", \"{}/\", \"755\"", place.trim_start_matches('/'));
         assert!(manifest.contains(&asset), "the package does not install {program}");
     }
-    for script in ["load-rules", "postinst", "prerm", "postrm"] {
+    for script in ["service", "postinst", "prerm", "postrm"] {
         let status = Command::new("sh").arg("-n").arg(folder.join("debian").join(script)).status().unwrap();
         assert!(status.success(), "{script}");
     }

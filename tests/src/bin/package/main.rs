@@ -81,8 +81,15 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
     machine.succeed("fwctl status")?;
     expect(Reached, Blocked, "upgraded: the filter stayed")?;
 
+    // As if a version with another layout of the state had loaded it.
+    machine.write("/etc/fwctl/rules.json", &rules().to_string())?;
+    machine.succeed("mv /sys/fs/bpf/fwctl/schema-* /sys/fs/bpf/fwctl/schema-0")?;
+    ensure!(service(&machine, "reload").is_err(), "the state of another version was read");
+    expect(Reached, Blocked, "reload over the state of another version fails and changes nothing")?;
     service(&machine, "stop")?;
-    expect(Reached, Reached, "stopped: nothing is filtered")?;
+    machine.succeed("test ! -e /sys/fs/bpf/fwctl")?;
+    expect(Reached, Reached, "stopped, whatever version it was: nothing is filtered")?;
+    machine.write("/etc/fwctl/rules.json", "{ \"version\": 1,")?;
     ensure!(service(&machine, "start").is_err(), "a start with a broken file does not fail");
     if machine.has_systemd {
         ensure!(active(&machine)? == "failed", "the service is {:?}", active(&machine)?);
@@ -151,10 +158,9 @@ fn later_device(rig: &Rig, machine: &Machine<'_>) -> Result<()> {
 
 /// `systemctl VERB fwctl`, or what it would run.
 fn service(machine: &Machine<'_>, verb: &str) -> Result<()> {
-    let line = match (machine.has_systemd, verb) {
-        (true, _) => format!("systemctl {verb} fwctl"),
-        (false, "stop") => "fwctl unload".to_owned(),
-        (false, _) => format!("mkdir -p /var/lib/fwctl && /usr/lib/fwctl/load-rules {verb}"),
+    let line = match machine.has_systemd {
+        true => format!("systemctl {verb} fwctl"),
+        false => format!("mkdir -p /var/lib/fwctl && /usr/lib/fwctl/service {verb}"),
     };
     machine.succeed(&line).map(drop)
 }
