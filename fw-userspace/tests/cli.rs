@@ -255,7 +255,9 @@ fn bad_usage_exits_2_and_helps() {
     for wrong in [
         &["load"][..],
         &["check"],
-        &["attach", "eth0"],
+        &["attach"],
+        &["help", "rulez"],
+        &["completions", "tcsh"],
         &["load", "rules.json", "--confirm", "0"],
         &["stats", "--watch", "0"],
         &["stats", "--watch", "--json"],

@@ -553,6 +553,38 @@ fn a_device_that_comes_later_is_pending_until_it_is_attached_and_free_when_detac
     // The kernel ends a link a moment after its pin.
     assert!((0..5).any(|_| tcp(81) == Reached), "still filtered");
     assert_eq!(tcp(80), Reached);
+
+    // Who took it away did so for a reason.
+    let attach = |device: &str| filtered.fwctl().run(["attach", device, "--json"]).unwrap();
+    assert_eq!(attach("later").success().unwrap(), json!(null));
+    assert_eq!(tcp(81), Reached);
+    filtered.fwctl().load(&rules).unwrap();
+    assert_eq!(tcp(81), Blocked);
+}
+
+#[test]
+fn attach_finds_the_interface_that_names_the_device() {
+    let filtered = Filtered::own_nic("tc");
+    let server = &filtered.rig.server;
+    let mut rules = filtered.rules(&json!([tcp_rule("web", 80, &["10.88.0.0/24"])]), &json!([]));
+    rules["interfaces"]["server"]["device"] = json!("late*");
+    filtered.fwctl().load(&rules).unwrap();
+    let attach = |device: &str| filtered.fwctl().run(["attach", device, "--json"]).unwrap();
+    assert_eq!(attach("eth0").success().unwrap(), json!(null), "another device is nobody's business");
+    let gone = attach("later");
+    assert!(gone.code() == 1 && gone.stderr.contains("no device \"later\""), "{}", gone.said());
+
+    join(&filtered.rig.client, "later", server, "later").unwrap();
+    filtered.rig.client.address("later", "10.88.0.2/24").unwrap();
+    server.address("later", "10.88.0.3/24").unwrap();
+    let _later = [80, 81].map(|port| Echo::tcp(server, ("10.88.0.3", port)).unwrap());
+    let tcp = |port: u16| tcp_connect(&filtered.rig.client, ("0.0.0.0", 0), ("10.88.0.3", port)).unwrap();
+    assert_eq!(tcp(81), Reached, "not attached yet");
+    let attached = attach("later").success().unwrap();
+    assert_eq!(attached["pending"], json!([]), "{attached}");
+    assert_eq!((tcp(80), tcp(81)), (Reached, Blocked));
+    assert_eq!(attach("later").code(), 0, "twice is once");
+    assert_eq!((tcp(80), tcp(81)), (Reached, Blocked));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod build;
 mod cases;
 mod ci;
 mod demo;
+mod dist;
 mod fuzz;
 mod kernels;
 mod lint;
@@ -75,6 +76,13 @@ Examples:
   cargo xtask verify
   cargo xtask verify --record    after a change that is worth what it costs, or that made something cheaper";
 
+const DIST_HELP: &str = "\
+Everything is left in target/dist. cargo-deb is built into target/bpf-tools if it is missing.
+
+Examples:
+  cargo xtask dist
+  cargo xtask dist --check   install, upgrade and purge the package, with systemd if it is there";
+
 const KERNELS_HELP: &str = "\
 Kernels, and what each printed, are kept in target/kernels; delete it for newer kernels.
 
@@ -123,6 +131,9 @@ enum Verb {
     /// Boot Debian's older kernels in QEMU and run the cases and the traffic tests there (needs root)
     #[command(after_help = KERNELS_HELP)]
     Kernels(kernels::Options),
+    /// Build a static fwctl, its manual pages and completions, and the Debian package
+    #[command(after_help = DIST_HELP)]
+    Dist(dist::Options),
     /// Run the fuzz targets, keep what they find as regressions
     #[command(after_help = FUZZ_HELP)]
     Fuzz(fuzz::Options),
@@ -147,6 +158,7 @@ fn main() -> ExitCode {
         Verb::Verify(options) => verify::run(&options),
         Verb::Bench(options) => bench::run(&options),
         Verb::Kernels(options) => kernels::run(&options),
+        Verb::Dist(options) => dist::run(&options),
         Verb::Fuzz(options) => fuzz::run(&options),
         Verb::Mutants(options) => mutants::run(&options),
         Verb::Miri => miri::run(),

@@ -13,7 +13,7 @@ use super::store::{self, Store};
 use super::{LoadOptions, hooks, inspect, lock::Lock, open_loaded, require_root};
 use crate::compile::{Binding, attached};
 use crate::error::{Error, Result};
-use crate::model::Policy;
+use crate::model::{Attachment, Policy};
 use crate::report::LoadReport;
 
 /// Makes the rules of `source` the enforced ones. On any error what was in force still is.
@@ -144,12 +144,30 @@ pub fn attach(bpffs: &Path, device: &str, interface: &str) -> Result<LoadReport>
             )));
         }
         if device == "lo" || !devices.iter().any(|present| present.name == device) {
-            return Err(Error::system(format!("there is no device \"{device}\" that can be filtered")));
+            return Err(no_device(device));
         }
         said.taken.remove(device);
         said.given.insert(device.to_owned(), interface.to_owned());
         Ok(())
     })
+}
+
+/// Filters a device that came as what the rules in force name it; `None` if they do not, or if `detach` took it away.
+pub fn attach_named(bpffs: &Path, device: &str) -> Result<Option<LoadReport>> {
+    again_if(bpffs, |policy, devices, said| {
+        let present = devices.iter().find(|present| present.name == device);
+        let Some(present) = present.filter(|present| present.name != "lo") else {
+            return Err(no_device(device));
+        };
+        let given = said.given.contains_key(device);
+        let is_meant = |attachment: &Attachment| present.is_meant_by(&attachment.device);
+        Ok(!said.taken.contains(device)
+            && (given || attached(policy).any(|(_, attachment)| is_meant(attachment))))
+    })
+}
+
+fn no_device(device: &str) -> Error {
+    Error::system(format!("there is no device \"{device}\" that can be filtered"))
 }
 
 /// Ends filtering of a device that the rules in force name.
@@ -166,6 +184,15 @@ fn again(
     bpffs: &Path,
     change: impl FnOnce(&Policy, &[Device], &mut Devices) -> Result<()>,
 ) -> Result<LoadReport> {
+    let report = again_if(bpffs, |policy, devices, said| change(policy, devices, said).map(|()| true))?;
+    report.ok_or_else(|| Error::system("nothing was loaded"))
+}
+
+/// The same unless the closure says that nothing is to be done.
+fn again_if(
+    bpffs: &Path,
+    change: impl FnOnce(&Policy, &[Device], &mut Devices) -> Result<bool>,
+) -> Result<Option<LoadReport>> {
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need(&store)?;
@@ -173,10 +200,12 @@ fn again(
     let source = store.read_source(current.state.generation)?;
     let policy = policy_of(&source)?;
     let mut said = current.said();
-    change(&policy, &devices::list()?, &mut said)?;
+    if !change(&policy, &devices::list()?, &mut said)? {
+        return Ok(None);
+    }
     let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
-    Ok(wish.grant(&store, Some(&current))?.report)
+    Ok(Some(wish.grant(&store, Some(&current))?.report))
 }
 
 /// Detaches and removes state; says what was done.

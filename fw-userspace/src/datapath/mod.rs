@@ -53,7 +53,7 @@ pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
 pub(crate) use inspect::rules_in_force;
 pub use inspect::{source, stats, status};
 pub(crate) use load::bindings_for;
-pub use load::{attach, confirm, detach, load, rollback, unload};
+pub use load::{attach, attach_named, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};
 pub use policy_array::PolicyArray;
 pub use programs::PROGRAMS;

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 const SCHEMA: &str = "schema-3";
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
 /// What is kept of a generation, each in a map of its own, pinned as `WHAT-GENERATION`.
 const STATE: &str = "state";
@@ -300,7 +300,8 @@ fn is_bpffs(path: &Path) -> bool {
     }
     // SAFETY: the call succeeded, so all of `info` was written.
     let info = unsafe { info.assume_init() };
-    info.f_type == BPF_FS_MAGIC
+    // Its type differs between C libraries, its 32 bits do not.
+    info.f_type as u32 == BPF_FS_MAGIC
 }
 
 fn mount_namespace(process: &str) -> Option<u64> {

@@ -3,6 +3,7 @@
 mod conntrack;
 mod diff;
 mod explain;
+mod manual;
 
 use std::path::PathBuf;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
+pub(crate) use manual::{Completions, Help, Man};
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -21,7 +23,12 @@ pub(crate) use explain::Explain;
 /// whatever was enforced before still is.
 #[derive(Debug, Parser)]
 #[command(name = "fwctl", version, arg_required_else_help = true, subcommand_required = true)]
-#[command(after_help = "EXAMPLE:\n  fwctl check rules.json && sudo fwctl load rules.json --confirm 30")]
+// `Help` knows topics besides verbs.
+#[command(disable_help_subcommand = true)]
+#[command(
+    after_help = "`fwctl help topics` lists what else there is to read: the rules file, the reasons, loading at boot.\n\n\
+                        EXAMPLE:\n  fwctl check rules.json && sudo fwctl load rules.json --confirm 30"
+)]
 pub(crate) struct Arguments {
     /// Where the state is pinned; another directory is another, independent instance
     #[arg(long, value_name = "DIR", env = "FWCTL_BPFFS", default_value = DEFAULT_BPFFS, global = true)]
@@ -46,6 +53,9 @@ pub(crate) enum Verb {
     Explain(Explain),
     Diff(Diff),
     Conntrack(Conntrack),
+    Help(Help),
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Find the mistakes of rules files
@@ -167,16 +177,17 @@ pub(crate) struct Rollback {
 
 /// Filter a device that came
 ///
-/// For udev, CNI and podman hooks: attaches the loaded rules of an interface to a device that has just appeared.
+/// For udev, CNI and podman hooks: attaches the loaded rules of an interface to a device that has just appeared. Without
+/// --interface it is the one of the rules that names the device; if none does, nothing is done.
 #[derive(Debug, Args)]
-#[command(after_help = "EXAMPLE:\n  fwctl attach veth1a2b --interface eni-web")]
+#[command(after_help = "EXAMPLE:\n  fwctl attach veth1a2b --interface eni-web\n  fwctl attach eth1")]
 pub(crate) struct Attach {
     /// Device, as `ip link` shows it
     #[arg(value_name = "DEV")]
     pub(crate) device: String,
     /// Interface of the loaded rules that the device carries
     #[arg(long, value_name = "ENI")]
-    pub(crate) interface: String,
+    pub(crate) interface: Option<String>,
     /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,

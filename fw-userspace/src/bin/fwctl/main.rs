@@ -1,12 +1,13 @@
 //! `fwctl`: AWS security groups and network ACLs on Linux hosts, from the command line.
 //!
 //! Parse, dispatch, exit status. What the user can type is in `args`, what each verb does in `commands`, how it looks
-//! in `output`; nothing here knows the kernel, that is `fw_userspace::datapath`.
+//! in `output`, what `fwctl help` knows besides the verbs in `topics`; nothing here knows the kernel, that is `fw_userspace::datapath`.
 
 mod args;
 mod commands;
 mod input;
 mod output;
+mod topics;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -2,12 +2,15 @@
 
 mod attach;
 mod check;
+mod completions;
 mod confirm;
 mod conntrack;
 mod detach;
 mod diff;
 mod explain;
+mod help;
 mod load;
+mod man;
 mod rollback;
 mod show;
 mod stats;
@@ -56,6 +59,9 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Diff(args) => diff::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
+        Verb::Help(args) => help::run(args, output),
+        Verb::Completions(args) => completions::run(args, output),
+        Verb::Man(args) => man::run(args, output),
     }
 }
 
