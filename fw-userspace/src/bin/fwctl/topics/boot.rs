@@ -15,8 +15,9 @@ pub(super) fn blocks() -> Vec<Block> {
         Block::Example(
             "cp /etc/fwctl/rules.json.example /etc/fwctl/rules.json\n\
              fwctl check /etc/fwctl/rules.json\n\
-             fwctl load /etc/fwctl/rules.json --confirm 60 && fwctl confirm\n\
-             systemctl start fwctl",
+             fwctl load /etc/fwctl/rules.json --confirm 60\n\
+             fwctl confirm               # in another session, which shows that you still get in\n\
+             systemctl start fwctl       # keeps them as the last good ones",
         ),
         heading("What the service does"),
         item(
