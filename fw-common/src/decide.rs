@@ -88,7 +88,7 @@ impl Scratch {
         group: Word::of(Reason::NotConfigured),
         opening: Connection::EMPTY,
         outcome: Judgement::of(Reason::NotConfigured),
-        openings: Openings::NONE,
+        openings: Openings::FULL,
         begins: 0,
         state: None,
         done: 0,

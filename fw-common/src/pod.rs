@@ -1,5 +1,6 @@
 //! Promises to aya that a type is plain data: no padding, no pointers, every bit pattern valid.
 
+use crate::event::Event;
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
 use crate::verdict::Counter;
@@ -18,4 +19,5 @@ plain! {
     FragmentKey = 48;
     Datagram = 24;
     Counter = 16;
+    Event = 80;
 }

@@ -6,9 +6,12 @@
 
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
+use fw_common::event::{Event, Wanted};
+use fw_common::layout::head;
 use fw_common::store::upkeep::STRIDE;
 use fw_common::store::{self, Place, Store};
 
+use crate::maps::{self, EVENTS, Maps, SUPPRESSED};
 use crate::shared::Connections;
 
 const STORE: Store<Connections> = Store(Connections);
@@ -88,6 +91,28 @@ pub extern "C" fn settle(key: *const FlowKey, place: u64) -> u32 {
 #[inline(never)]
 pub extern "C" fn confirm(key: *const FlowKey) -> u32 {
     borrow(key).map_or(0, |key| u32::from(STORE.confirm(key).is_ok()))
+}
+
+/// Tells of the packet that was judged last on this CPU, if that is still wanted and may be: [`Event::words`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell(head: u32, zone: u32, acl_rule: u32, group_rule: u32, ifindex: u32) -> u32 {
+    let (Some(room), Some(maps)) = (maps::room(), Maps::new()) else { return 0 };
+    let now_ns = maps::now_ns();
+    if !Wanted::lasts(maps.head(head::EVENTS_UNTIL), now_ns) {
+        return 0;
+    }
+    if room.events.take(now_ns)
+        && let Some(mut place) = EVENTS.reserve::<Event>(0)
+    {
+        let words = [head, zone, acl_rule, group_rule, ifindex];
+        place.write(Event::new(words, &room.scratch, now_ns));
+        place.submit(0);
+    } else if let Some(suppressed) = SUPPRESSED.get_ptr_mut(0) {
+        // SAFETY: as for the counters in `report`.
+        unsafe { *suppressed += 1 };
+    }
+    0
 }
 
 #[inline(always)]

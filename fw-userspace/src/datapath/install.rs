@@ -13,7 +13,7 @@ use super::batch;
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::current::Current;
 use super::policy_array::{map_error, open_map};
-use super::programs::{self, MAPS, POLICY, Sizes};
+use super::programs::{self, EVENTS, MAPS, POLICY, SUPPRESSED, Sizes};
 use super::replace::replace;
 use super::store::Store;
 use crate::error::Result;
@@ -50,6 +50,7 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
         // All three are there when the first is filled.
         grown.extend([CONNECTIONS, TAGS, COUNT]);
     }
+    grown.extend(missing(store));
     if !grown.is_empty() || current.state.object != programs::object_id() {
         replace(store, &sizes, &grown, current)?;
     }
@@ -83,10 +84,15 @@ pub(super) fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, Path
         .collect()
 }
 
+/// Maps that the build which pinned the others did not know: they begin empty.
+fn missing(store: &Store) -> impl Iterator<Item = &'static str> {
+    [EVENTS, SUPPRESSED].into_iter().filter(|name| !store.maps().join(name).exists())
+}
+
 /// The sizes of what is pinned, which must have the shape that this build knows.
 pub(super) fn sizes(store: &Store) -> Result<Sizes> {
     let mut entries = BTreeMap::new();
-    for (name, value_size) in MAPS {
+    for (name, value_size) in MAPS.into_iter().filter(|(name, _)| !missing(store).any(|it| it == *name)) {
         let info = MapInfo::from_pin(store.maps().join(name)).map_err(|error| map_error(name, &error))?;
         let is_whole = name == POLICY && (info.value_size() as usize).is_multiple_of(value_size);
         if info.value_size() as usize != value_size && !is_whole {

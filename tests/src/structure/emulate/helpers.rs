@@ -47,6 +47,10 @@ impl Kernel<'_> {
             8 => 0,
             // skb_load_bytes, xdp_load_bytes
             26 | 189 => self.load(two as u32, three, four as u32)?,
+            // ringbuf_reserve
+            131 => return self.maps.reserve(one, two, self.memory),
+            // ringbuf_submit: what was reserved is there already.
+            132 => 0,
             // xdp_get_buff_len
             188 => return Ok(self.frame_len()),
             _ => bail!("{} is a helper that the emulator lacks: add it in helpers.rs", helper_name(number)),
