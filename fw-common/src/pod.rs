@@ -21,3 +21,13 @@ plain! {
     Counter = 16;
     Event = 80;
 }
+
+impl Event {
+    /// As a program left it in the ring; `None` of fewer bytes.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        // SAFETY: so many bytes are there, at whatever place, and all of them are valid, as promised above.
+        bytes
+            .first_chunk::<{ size_of::<Self>() }>()
+            .map(|bytes| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
+}

@@ -2,6 +2,7 @@
 
 mod conntrack;
 mod explain;
+mod live;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use explain::Explain;
+pub(crate) use live::Monitor;
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -40,6 +42,7 @@ pub(crate) enum Verb {
     Show(Show),
     Status(Status),
     Stats(Stats),
+    Monitor(Monitor),
     Explain(Explain),
     Conntrack(Conntrack),
 }

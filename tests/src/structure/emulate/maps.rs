@@ -41,7 +41,7 @@ enum Kind {
     Array(u64),
     /// Where each key's value is; the first to come is the first to go where entries are recycled.
     Hash { entries: BTreeMap<Vec<u8>, u64>, recycles: bool },
-    /// Where what was reserved is, submitted or not; nobody reads it, so that it fills for good.
+    /// Where what was reserved is, submitted or not.
     Ring { entries: Vec<u64>, room: u64 },
 }
 
@@ -157,13 +157,19 @@ impl Maps {
         Ok(at)
     }
 
-    /// Where the entries of a ring buffer are.
-    pub(super) fn entries(&self, name: &str) -> Result<&[u64]> {
-        let table = self.0.iter().find(|table| table.name == name);
-        match table.map(|table| &table.kind) {
-            Some(Kind::Ring { entries, .. }) => Ok(entries),
-            _ => bail!("the object has no ring buffer {name}"),
+    /// Takes the entries of a ring buffer, oldest first.
+    pub(super) fn take_entries(&mut self, name: &str, memory: &mut Memory) -> Result<Vec<Vec<u8>>> {
+        let table = self.0.iter_mut().find(|table| table.name == name);
+        let Some(Table { kind: Kind::Ring { entries, room }, max, .. }) = table else {
+            bail!("the object has no ring buffer {name}");
+        };
+        *room = *max as u64;
+        let mut taken = Vec::new();
+        for at in entries.drain(..) {
+            taken.push(memory.whole(at).context("an entry has no memory")?.to_vec());
+            memory.remove(at);
         }
+        Ok(taken)
     }
 
     /// `bpf_map_delete_elem`.

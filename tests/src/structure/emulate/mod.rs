@@ -86,11 +86,9 @@ impl Emulator {
         Ok(Run { helpers, hash_map_calls, ..run? })
     }
 
-    /// The entries of a ring buffer, oldest first.
-    pub fn ring(&mut self, map: &str) -> Result<Vec<Vec<u8>>> {
-        let entries = self.maps.entries(map)?.to_vec();
-        let mut bytes = |at| self.memory.whole(at).map(|bytes| bytes.to_vec());
-        entries.into_iter().map(|at| bytes(at).with_context(|| format!("{map} has no memory"))).collect()
+    /// Takes the entries of a ring buffer, oldest first.
+    pub fn take_entries(&mut self, map: &str) -> Result<Vec<Vec<u8>>> {
+        self.maps.take_entries(map, &mut self.memory)
     }
 
     /// All values of an array map, one behind the other, each at a multiple of 8.

@@ -7,6 +7,7 @@ mod conntrack;
 mod detach;
 mod explain;
 mod load;
+mod monitor;
 mod rollback;
 mod show;
 mod stats;
@@ -46,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Show(args) => show::run(args, bpffs, output),
         Verb::Status(args) => status::run(args, bpffs, output),
         Verb::Stats(args) => stats::run(args, bpffs, output),
+        Verb::Monitor(args) => monitor::run(args, bpffs, output),
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
     }

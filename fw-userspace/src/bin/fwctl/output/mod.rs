@@ -7,6 +7,7 @@ pub(crate) mod conntrack;
 pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod load;
+pub(crate) mod monitor;
 pub(crate) mod policy;
 pub(crate) mod progress;
 pub(crate) mod stats;

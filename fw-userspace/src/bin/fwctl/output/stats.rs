@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use fw_userspace::report::{ReasonStats, RuleStats, Stats};
 
 use super::Output;
-use super::table::{Field, Table, Tone, number, words};
+use super::monitor::tone;
+use super::table::{Field, Table, number, words};
 use super::units::bytes;
 
 /// Both tables.
@@ -69,10 +70,5 @@ fn rules(output: &mut Output, rules: &[RuleStats]) {
 }
 
 fn verdict(verdict: &str) -> Field {
-    let tone = match verdict {
-        "allow" => Tone::Good,
-        "deny" => Tone::Bad,
-        _ => Tone::Doubtful,
-    };
-    words(verdict).tone(tone)
+    words(verdict).tone(tone(verdict))
 }

@@ -62,6 +62,13 @@ pub(super) fn utc(since_epoch: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// `22:14:05.123` for nanoseconds since the epoch.
+pub(super) fn clock(since_epoch_ns: u64) -> String {
+    let milliseconds = since_epoch_ns / 1_000_000;
+    let second = milliseconds / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, milliseconds % 1000)
+}
+
 /// Text of a file or of the kernel without what would steer the terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
