@@ -1,7 +1,7 @@
 //! `fwctl monitor` beside real traffic: what it prints, that a flood is bounded, and what it leaves behind. Needs root.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -349,8 +349,8 @@ fn a_reader_that_goes_away_and_rules_that_do_end_it() {
 fn it_goes_on_when_the_maps_are_replaced() {
     let watched = Watched::new();
     let monitor = Monitor::listening(&watched, &["--drops", "--json"]);
-    let blocks: Vec<String> =
-        (0..60_000u32).map(|i| format!("100.{}.{}.{}/32", i >> 14 & 63, i >> 6 & 255, i * 4 & 255)).collect();
+    let scattered = |number: u32| Ipv4Addr::from(0x6000_0000 | number.wrapping_mul(0x9e37_79b1) >> 4);
+    let blocks: Vec<String> = (0..150_000).map(|number| format!("{}/32", scattered(number))).collect();
     let rules = json!({
         "version": 1,
         "prefix_lists": { "many": { "max_entries": blocks.len(), "entries": blocks } },
