@@ -10,6 +10,8 @@ pub mod document;
 pub mod error;
 pub mod explain;
 pub mod model;
+pub mod rates;
 pub mod reasons;
 pub mod report;
 pub mod simulate;
+pub mod top;

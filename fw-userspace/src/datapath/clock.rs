@@ -14,7 +14,7 @@ pub(super) fn monotonic_ns() -> u64 {
 }
 
 /// Seconds since the epoch.
-pub(super) fn epoch_s() -> u64 {
+pub(crate) fn epoch_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use aya::maps::{MapData, MapInfo, PerCpuArray};
+use aya::maps::{MapData, MapInfo};
 use fw_common::conntrack::Class;
 use fw_common::store::Layout;
-use fw_common::verdict::Counter;
 
 use super::batch;
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::current::Current;
-use super::policy_array::{map_error, open_map};
+use super::policy_array::map_error;
 use super::programs::{self, EVENTS, MAPS, POLICY, SUPPRESSED, Sizes};
 use super::replace::replace;
 use super::store::Store;
@@ -125,11 +124,6 @@ pub(super) fn clear_rules(store: &Store, slots: &[u32]) -> Result<()> {
     let pin = store.maps().join("RULES");
     let clear = || batch::Counters::open(&pin)?.clear(slots);
     clear().map_err(|error| map_error("RULES", &error))
-}
-
-/// A pinned map of counters.
-pub(super) fn counters(path: &std::path::Path) -> Result<PerCpuArray<MapData, Counter>> {
-    open_map(path)?.try_into().map_err(|error| map_error(&path.display().to_string(), &error))
 }
 
 /// What all maps take, by the kernel's own account.

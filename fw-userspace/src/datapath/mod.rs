@@ -49,11 +49,12 @@ use std::time::Duration;
 use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
+pub(crate) use clock::epoch_s;
 pub use connections::{ConnectionTable, Founded};
 pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
 pub use events::Listener;
 pub(crate) use inspect::rules_in_force;
-pub use inspect::{source, stats, status};
+pub use inspect::{fill, source, stats, status};
 pub use load::{attach, confirm, detach, load, rollback, unload};
 pub use object::{OBJECT, with_policy_bytes};
 pub use policy_array::PolicyArray;

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use explain::Explain;
-pub(crate) use live::Monitor;
+pub(crate) use live::{Monitor, Top};
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -43,6 +43,7 @@ pub(crate) enum Verb {
     Status(Status),
     Stats(Stats),
     Monitor(Monitor),
+    Top(Top),
     Explain(Explain),
     Conntrack(Conntrack),
 }
@@ -216,7 +217,7 @@ pub(crate) struct Status {
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLE:\n  fwctl stats\n  fwctl stats --watch 5")]
 pub(crate) struct Stats {
-    /// Draw again every so many seconds, 2 if not said, until interrupted
+    /// Draw again every so many seconds, 2 if not said, with rates since the drawing before, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", conflicts_with = "json",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) watch: Option<u64>,

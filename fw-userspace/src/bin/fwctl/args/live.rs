@@ -24,3 +24,16 @@ pub(crate) struct Monitor {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Show rates, drops and connections on a full screen
+///
+/// Interfaces with what passes and what is dropped per second, the busiest rules, why packets are dropped, how full the
+/// table of connections is, and the packets dropped last. Needs a terminal of at least 60 columns and 16 lines; keys are
+/// q to quit, p to pause, Tab and arrows to look around, ? for help.
+#[derive(Debug, Args)]
+#[command(after_help = "EXAMPLE:\n  fwctl top\n  NO_COLOR=1 fwctl top --interval 5")]
+pub(crate) struct Top {
+    /// Look again every so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) interval: u64,
+}

@@ -12,6 +12,7 @@ mod rollback;
 mod show;
 mod stats;
 mod status;
+mod top;
 mod unload;
 
 use std::path::Path;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Status(args) => status::run(args, bpffs, output),
         Verb::Stats(args) => stats::run(args, bpffs, output),
         Verb::Monitor(args) => monitor::run(args, bpffs, output),
+        Verb::Top(args) => top::run(args, bpffs),
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
     }
