@@ -12,6 +12,45 @@ use crate::wire::Parsed;
 /// Events of one CPU: about a thousand a second (16 in a tick of 2²⁴ ns), and as many at once.
 pub type Allowance = Tokens<16, 64>;
 
+/// What one CPU has told of lately, and what it has not.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Teller {
+    /// Events that were wanted and are not in the ring, since the map was made.
+    pub suppressed: u64,
+    /// Jiffy in which the allowance was found spent.
+    spent_at: u64,
+    allowance: Allowance,
+}
+
+impl Teller {
+    /// Nothing so far.
+    pub const NEW: Self = Self { suppressed: 0, spent_at: 0, allowance: Allowance::FULL };
+
+    /// Whether the allowance is known to be spent: the clock that fills it moves once a jiffy, and under a flood it costs
+    /// more to ask for it than all else here.
+    #[inline(always)]
+    pub const fn is_spent(&self, jiffy: u64) -> bool {
+        self.spent_at == jiffy
+    }
+
+    /// Takes of the allowance.
+    #[inline(always)]
+    pub fn take(&mut self, jiffy: u64, now_ns: u64) -> bool {
+        let may = self.allowance.take(now_ns);
+        if !may {
+            self.spent_at = jiffy;
+        }
+        may
+    }
+
+    /// Counts an event that is not told.
+    #[inline(always)]
+    pub const fn suppress(&mut self) {
+        self.suppressed = self.suppressed.wrapping_add(1);
+    }
+}
+
 /// Which packets somebody wants to hear of: the word [`crate::layout::head::EVENTS`].
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,5 +209,67 @@ impl Event {
     /// Whether a bit is set.
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JIFFY_NS: u64 = 4_000_000;
+
+    #[test]
+    fn a_flood_spends_the_allowance_and_asks_once_a_jiffy() {
+        let mut teller = Teller::NEW;
+        let (mut told, mut asked) = (0, 0);
+        let first = 1_000_000;
+        // 1.024 s: 61 ticks, 256 jiffies.
+        for jiffy in first..first + 256 {
+            for _ in 0..500 {
+                if teller.is_spent(jiffy) {
+                    teller.suppress();
+                    continue;
+                }
+                asked += 1;
+                if teller.take(jiffy, jiffy * JIFFY_NS) {
+                    told += 1;
+                } else {
+                    teller.suppress();
+                }
+            }
+        }
+        assert!((2000..=1024 + 62 * 16).contains(&told), "{told}");
+        assert_eq!(teller.suppressed, 256 * 500 - told);
+        assert!(asked <= told + 256, "{asked}");
+    }
+
+    #[test]
+    fn what_is_wanted_is_told_until_then() {
+        assert!(!Wanted::names(Wanted::Nothing as u32, Verdict::Drop));
+        assert!(Wanted::names(Wanted::Drops as u32, Verdict::Drop));
+        assert!(!Wanted::names(Wanted::Drops as u32, Verdict::Pass));
+        assert!(Wanted::names(Wanted::Everything as u32, Verdict::Pass));
+        let tick_ns = 1 << 24;
+        assert!(Wanted::lasts(100, 99 * tick_ns));
+        assert!(!Wanted::lasts(100, 100 * tick_ns));
+        assert!(Wanted::lasts(3, (u64::from(u32::MAX) - 1) * tick_ns), "ticks wrap");
+        assert!(!Wanted::lasts(0, 50 * tick_ns));
+    }
+
+    #[test]
+    fn decisions_come_back_as_they_were() {
+        let decision = Decision {
+            reason: Reason::NoGroupRule,
+            direction: Direction::Egress,
+            observed: true,
+            zone: 7,
+            acl_rule: 8,
+            group_rule: 9,
+        };
+        let event = Event::new(Event::words(&decision, 3), &Scratch::EMPTY, 5);
+        assert_eq!(event.decision(), Some(decision));
+        assert_eq!((event.ifindex, event.time_ns), (3, 5));
+        assert_eq!(Event { reason: 255, ..event }.decision(), None);
+        assert_eq!(Event { direction: 2, ..event }.decision(), None);
     }
 }

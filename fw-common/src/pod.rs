@@ -1,6 +1,6 @@
 //! Promises to aya that a type is plain data: no padding, no pointers, every bit pattern valid.
 
-use crate::event::Event;
+use crate::event::{Event, Teller};
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
 use crate::verdict::Counter;
@@ -20,6 +20,7 @@ plain! {
     Datagram = 24;
     Counter = 16;
     Event = 80;
+    Teller = 24;
 }
 
 impl Event {

@@ -3,6 +3,7 @@
 use crate::conntrack::tick;
 
 /// `PER_TICK` tokens come in a tick of 2²⁴ ns (a sixtieth of a second), up to those of `TICKS` ticks. All zeroes is full.
+#[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tokens<const PER_TICK: u32, const TICKS: u32> {
     /// Tick of the last token that was taken.

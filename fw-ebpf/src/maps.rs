@@ -7,7 +7,7 @@ use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use fw_common::conntrack::{Class, Connection, WORDS};
-use fw_common::event::Allowance;
+use fw_common::event::Teller;
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
@@ -59,9 +59,9 @@ pub(crate) static RULES: PerCpuArray<Counter> = PerCpuArray::with_max_entries(25
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 
-/// Events that were wanted and are not in the ring, since the map was made.
+/// What each CPU tells of, and what it does not.
 #[map]
-pub(crate) static SUPPRESSED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static TELLERS: PerCpuArray<Teller> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room for the packet at hand.
 #[map]
@@ -77,8 +77,6 @@ pub(crate) struct Room {
     pub(crate) scratch: Scratch,
     /// For `Frame::forget`.
     pub(crate) memory: u32,
-    /// Events that this CPU may still tell of.
-    pub(crate) events: Allowance,
 }
 
 /// This CPU's room.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use fw_common::conntrack::tick;
-use fw_common::event::{Event, Wanted};
+use fw_common::event::{Event, Teller, Wanted};
 
 use super::clock::{NS_PER_S, epoch_ns, monotonic_ns};
 use super::conntrack::{has_ports, ip, is_icmp};
@@ -17,7 +17,7 @@ use super::inspect::loaded;
 use super::lock::Lock;
 use super::names::Names;
 use super::policy_array::{Head, map_error, open_map};
-use super::programs::{EVENTS, POLICY, SUPPRESSED};
+use super::programs::{EVENTS, POLICY, TELLERS};
 use super::store::Store;
 use crate::error::{Error, Result};
 use crate::report::{PacketEvent, ProtocolName};
@@ -31,7 +31,7 @@ pub struct Listener {
     bpffs: PathBuf,
     wanted: Wanted,
     ring: RingBuf<MapData>,
-    suppressed: PerCpuArray<MapData, u64>,
+    tellers: PerCpuArray<MapData, Teller>,
     /// What had been suppressed when this began.
     suppressed_before: u64,
     head: Head,
@@ -54,14 +54,14 @@ impl Listener {
         }
         let lock = Lock::alone(&maps, "reads the events already; one at a time can")?;
         let ring = open_map(&maps.join(EVENTS))?.try_into().map_err(|error| map_error(EVENTS, &error))?;
-        let suppressed =
-            open_map(&maps.join(SUPPRESSED))?.try_into().map_err(|error| map_error(SUPPRESSED, &error))?;
+        let tellers =
+            open_map(&maps.join(TELLERS))?.try_into().map_err(|error| map_error(TELLERS, &error))?;
         let head = Head::open(&maps.join(POLICY))?;
         let mut listener = Self {
             bpffs: bpffs.to_owned(),
             wanted,
             ring,
-            suppressed,
+            tellers,
             suppressed_before: 0,
             live: head.live(),
             head,
@@ -94,8 +94,8 @@ impl Listener {
 
     /// Events that were wanted since the beginning and are lost: there were too many, or nobody read.
     pub fn suppressed(&self) -> Result<u64> {
-        let values = self.suppressed.get(&0, 0).map_err(|error| map_error(SUPPRESSED, &error))?;
-        Ok(values.iter().sum::<u64>().saturating_sub(self.suppressed_before))
+        let values = self.tellers.get(&0, 0).map_err(|error| map_error(TELLERS, &error))?;
+        Ok(values.iter().map(|teller| teller.suppressed).sum::<u64>().saturating_sub(self.suppressed_before))
     }
 
     /// The length of the longest interface's name.

@@ -61,8 +61,8 @@ impl Host {
         let entries = self.emulator.take_entries("EVENTS")?;
         let events = entries.iter().map(|bytes| Event::read(bytes).context("an event is cut off"));
         let events = events.collect::<Result<_>>()?;
-        let suppressed = self.emulator.values("SUPPRESSED")?.first_chunk().copied();
-        Ok((events, u64::from_le_bytes(suppressed.context("SUPPRESSED has no value")?)))
+        let suppressed = self.emulator.values("TELLERS")?.first_chunk().copied();
+        Ok((events, u64::from_le_bytes(suppressed.context("TELLERS has no value")?)))
     }
 
     /// Sets the clock.
