@@ -90,7 +90,7 @@ impl Scratch {
         group: Word::of(Reason::NotConfigured),
         opening: Connection::EMPTY,
         outcome: Judgement::of(Reason::NotConfigured),
-        openings: Openings::NONE,
+        openings: Openings::FULL,
         is_unknown: 0,
         begins: 0,
         state: None,

@@ -21,6 +21,7 @@
 //! | [`flow`], [`conntrack`], [`related`], [`fragment`] | connections, ICMP errors about them, fragments |
 //! | [`store`] | where connections are kept |
 //! | [`verdict`] | every reason a packet passes or is dropped for |
+//! | [`event`] | what is told of single packets to whoever listens |
 
 #![no_std]
 #![cfg_attr(not(feature = "user"), forbid(unsafe_code))]
@@ -41,6 +42,7 @@ pub mod address;
 pub mod classify;
 pub mod conntrack;
 pub mod decide;
+pub mod event;
 pub mod exempt;
 pub mod flow;
 pub mod fragment;
@@ -59,6 +61,7 @@ pub mod rehearsed;
 pub mod related;
 pub mod store;
 pub mod tables;
+pub mod tokens;
 pub mod verdict;
 pub mod wire;
 

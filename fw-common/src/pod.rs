@@ -1,5 +1,6 @@
 //! Promises to aya that a type is plain data: no padding, no pointers, every bit pattern valid.
 
+use crate::event::{Event, Teller};
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
 use crate::verdict::Counter;
@@ -18,4 +19,16 @@ plain! {
     FragmentKey = 48;
     Datagram = 24;
     Counter = 16;
+    Event = 80;
+    Teller = 24;
+}
+
+impl Event {
+    /// As a program left it in the ring; `None` of fewer bytes.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        // SAFETY: so many bytes are there, at whatever place, and all of them are valid, as promised above.
+        bytes
+            .first_chunk::<{ size_of::<Self>() }>()
+            .map(|bytes| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
 }

@@ -4,11 +4,15 @@
 //!
 //! A pointer may be null for all that it knows, so that is asked for.
 
+use aya_ebpf::helpers::bpf_jiffies64;
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
+use fw_common::event::{Event, Wanted};
+use fw_common::layout::head;
 use fw_common::store::upkeep::STRIDE;
 use fw_common::store::{self, Place, Store};
 
+use crate::maps::{self, EVENTS, Maps, TELLERS};
 use crate::shared::Connections;
 
 const STORE: Store<Connections> = Store(Connections);
@@ -88,6 +92,36 @@ pub extern "C" fn settle(key: *const FlowKey, place: u64) -> u32 {
 #[inline(never)]
 pub extern "C" fn confirm(key: *const FlowKey) -> u32 {
     borrow(key).map_or(0, |key| u32::from(STORE.confirm(key).is_ok()))
+}
+
+/// Tells of the packet that was judged last on this CPU, if that is still wanted and may be: [`Event::words`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tell(head: u32, zone: u32, acl_rule: u32, group_rule: u32, ifindex: u32) -> u32 {
+    let Some(teller) = TELLERS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as for the counters in `report`.
+    let teller = unsafe { &mut *teller };
+    // SAFETY: takes nothing, returns an integer; the verifier makes a load of it.
+    let jiffy = unsafe { bpf_jiffies64() };
+    if teller.is_spent(jiffy) {
+        teller.suppress();
+        return 0;
+    }
+    let (Some(room), Some(maps)) = (maps::room(), Maps::new()) else { return 0 };
+    let now_ns = maps::now_ns();
+    if !Wanted::lasts(maps.head(head::EVENTS_UNTIL), now_ns) {
+        return 0;
+    }
+    if teller.take(jiffy, now_ns)
+        && let Some(mut place) = EVENTS.reserve::<Event>(0)
+    {
+        let words = [head, zone, acl_rule, group_rule, ifindex];
+        place.write(Event::new(words, &room.scratch, now_ns));
+        place.submit(0);
+    } else {
+        teller.suppress();
+    }
+    0
 }
 
 #[inline(always)]

@@ -5,10 +5,11 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use fw_common::conntrack::{Class, Connection, WORDS};
+use fw_common::event::Teller;
 use fw_common::fragment::{Datagram, FragmentKey};
-use fw_common::layout::Line;
+use fw_common::layout::{Line, head};
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
 use fw_common::store::{BUCKET_WORDS, Layout, Live, Place, Store, TAG_WORDS};
 use fw_common::tables::TableFull;
@@ -53,6 +54,14 @@ pub(crate) static COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries
 /// By the rule's slot.
 #[map]
 pub(crate) static RULES: PerCpuArray<Counter> = PerCpuArray::with_max_entries(256, 0);
+
+/// [`fw_common::event::Event`]s.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+
+/// What each CPU tells of, and what it does not.
+#[map]
+pub(crate) static TELLERS: PerCpuArray<Teller> = PerCpuArray::with_max_entries(1, 0);
 
 /// Room for the packet at hand.
 #[map]
@@ -113,6 +122,13 @@ impl Maps {
     pub(crate) fn new() -> Option<Self> {
         POLICY.get_ptr(0).map(|policy| Self { policy })
     }
+
+    /// A word of the first line.
+    #[inline(always)]
+    pub(crate) fn head(self, word: u32) -> u32 {
+        // SAFETY: the first line is there; volatile, since user space writes it while programs run.
+        unsafe { core::ptr::read_volatile(self.policy.cast::<u32>().add((word & 15) as usize)) }
+    }
 }
 
 impl<'a> Tables<'a> for Maps {
@@ -120,8 +136,7 @@ impl<'a> Tables<'a> for Maps {
 
     #[inline(always)]
     fn live(self) -> u32 {
-        // SAFETY: the first word of the array; volatile, since the loader writes it while programs run.
-        unsafe { core::ptr::read_volatile(self.policy.cast()) }
+        self.head(head::LIVE)
     }
 
     #[inline(always)]

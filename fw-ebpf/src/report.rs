@@ -1,11 +1,16 @@
-//! Counting what was decided.
+//! Counting what was decided, and telling of it.
 
+use fw_common::event::{Event, Wanted};
+use fw_common::layout::head;
 use fw_common::verdict::Counter;
 use fw_common::{Frame, Scratch, Sighting, Verdict, judge as decide};
 
+use crate::apart;
+use crate::frame::reread;
 use crate::maps::{COUNTERS, Maps, RULES};
 
-/// Judges a frame and counts it: by interface, direction and reason, and by each rule that spoke.
+/// Judges a frame and counts it: by interface, direction and reason, and by each rule that spoke. Whoever listens hears
+/// of it.
 #[inline(always)]
 pub(crate) fn judge<F: Frame>(frame: &F, seen: Sighting, scratch: &mut Scratch) -> Verdict {
     // Cannot fail: the map has one element. Dropped all the same if it did.
@@ -19,6 +24,13 @@ pub(crate) fn judge<F: Frame>(frame: &F, seen: Sighting, scratch: &mut Scratch) 
     }
     if decision.group_rule != 0 {
         add(RULES.get_ptr_mut(decision.group_rule), packets, bytes);
+    }
+    // A load and a branch while nobody listens.
+    if Wanted::names(maps.head(head::EVENTS), decision.reason.verdict()) {
+        // `tell` finds it by way of the map.
+        reread(scratch);
+        let [head, zone, acl_rule, group_rule, ifindex] = Event::words(&decision, seen.ifindex);
+        apart::tell(head, zone, acl_rule, group_rule, ifindex);
     }
     decision.verdict()
 }

@@ -12,6 +12,8 @@ pub mod error;
 pub mod explain;
 pub mod lint;
 pub mod model;
+pub mod rates;
 pub mod reasons;
 pub mod report;
 pub mod simulate;
+pub mod top;

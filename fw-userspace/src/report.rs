@@ -3,10 +3,12 @@
 //! Keys are stable: add, never rename.
 
 mod conntrack;
+mod event;
 
 use serde::Serialize;
 
 pub use conntrack::{ConnectionCount, ConnectionStatus, Flushed, Holder, ProtocolName, RuleName};
+pub use event::{PacketEvent, Suppressed, Tuple, verdict_name};
 
 /// What `load`, `attach`, `confirm` and `rollback` did.
 #[derive(Debug, Clone, Serialize)]

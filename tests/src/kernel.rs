@@ -13,8 +13,9 @@ use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp}
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
+use fw_common::event::Wanted;
 use fw_common::fragment::{Datagram, FragmentKey};
-use fw_common::layout::Line;
+use fw_common::layout::{Line, head};
 use fw_common::rehearsed::Rehearsed;
 use fw_common::store::{Layout, Store};
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
@@ -156,6 +157,15 @@ impl Kernel {
     /// Writes lines of the live generation anew.
     pub fn rewrite(&mut self, lines: &[(u32, Line)]) {
         self.policy.write(lines);
+    }
+
+    /// Has the programs tell of packets, for years.
+    pub fn listen(&mut self, wanted: Wanted) -> Result<()> {
+        let mut first = self.policy.line(0).context("the array is empty")?;
+        first.set_word(head::EVENTS, wanted as u32);
+        first.set_word(head::EVENTS_UNTIL, tick(now_ns()).wrapping_add(1 << 30));
+        self.policy.write(&[(0, first)]);
+        Ok(())
     }
 
     /// Sends one frame through the program of a hook.

@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod kill;
 pub mod netns;
 pub mod packet;
+pub mod pty;
 pub mod reload;
 pub mod run;
 pub mod skb;

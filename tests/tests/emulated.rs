@@ -2,7 +2,8 @@
 //! decide as they should. Needs no kernel.
 
 use anyhow::{Context as _, Result, ensure};
-use fw_common::Direction;
+use fw_common::event::Event;
+use fw_common::{Address, Direction, Layer};
 use fw_tests::case::{self, Case, Step};
 use fw_tests::kernel::Received;
 use fw_tests::run;
@@ -38,7 +39,8 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
     let mut core = Simulation::new(policy.clone())?;
     let mut bytecode = Host::new()?;
     bytecode.publish(&core.compiled().patch.image())?;
-    let mut packets = 0;
+    bytecode.listen()?;
+    let (mut packets, mut suppressed) = (0, 0);
     for step in &case.steps {
         match step {
             Step::Wait(seconds) => core.wait(*seconds),
@@ -46,6 +48,7 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
                 policy = run::policy(rules)?;
                 core.load(policy.clone())?;
                 bytecode.publish(&core.compiled().patch.image())?;
+                bytecode.listen()?;
             }
             Step::Packet(packet) => {
                 let place = || format!("line {}: {}", packet.line, packet.text);
@@ -67,8 +70,41 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
                     seen.counter
                 );
                 packets += 1;
+                let (told, kept) = bytecode.told().with_context(place)?;
+                ensure!((told.len() as u64) + kept - suppressed == 1, "{}: {told:?}, {kept}", place());
+                suppressed = kept;
+                // A case of thousands of packets is a flood.
+                let Some(event) = told.first() else { continue };
+                ensure!(
+                    event.decision() == Some(decision) && event.ifindex == ifindex,
+                    "{}: core {decision:?}, told {event:?}",
+                    place()
+                );
+                let shown = shown(&packet.frame);
+                ensure!(
+                    !event.has(Event::IS_IP) || shown == Some((event.source, event.destination)),
+                    "{}: {shown:?} is on the wire, told {event:?}",
+                    place()
+                );
+                let is_refused = matches!(decision.reason.layer(), Layer::Parse | Layer::None);
+                ensure!(event.has(Event::IS_IP) || is_refused || shown.is_none(), "{}: {event:?}", place());
             }
         }
     }
     Ok(packets)
+}
+
+/// The addresses of a frame without tags, by a look of our own.
+fn shown(frame: &[u8]) -> Option<(Address, Address)> {
+    let address = |at: usize| Some(Address::from_ipv6(*frame.get(at..)?.first_chunk()?));
+    let mapped = |at: usize| Some(Address::from_ipv4(*frame.get(at..)?.first_chunk()?));
+    let mut at = 12;
+    while matches!(frame.get(at..at + 2)?, [0x81, 0x00] | [0x88, 0xa8]) {
+        at += 4;
+    }
+    match frame.get(at..at + 2)? {
+        [0x08, 0x00] => Some((mapped(at + 14)?, mapped(at + 18)?)),
+        [0x86, 0xdd] => Some((address(at + 10)?, address(at + 26)?)),
+        _ => None,
+    }
 }

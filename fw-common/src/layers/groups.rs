@@ -126,7 +126,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         // The administrator gets through whatever comes beside him.
         let is_reserved = self.work.opening.status().flags() & Connection::RESERVED != 0;
         let is_unlimited = is_reserved || !self.tables.records();
-        let refusal = if !is_unlimited && !self.work.openings.begin(now_ns) {
+        let refusal = if !is_unlimited && !self.work.openings.take(now_ns) {
             Reason::OpeningsExceeded
         } else {
             let Scratch { subject, opening, is_unknown, .. } = &*self.work;

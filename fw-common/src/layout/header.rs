@@ -10,6 +10,10 @@ pub mod head {
     /// Whether every hook has been seen to leave what was in force before: 0 between a change of [`LIVE`] and that
     /// moment. For the loader.
     pub const SETTLED: u32 = 1;
+    /// Which packets somebody wants to hear of: a number of [`crate::event::Wanted`].
+    pub const EVENTS: u32 = 2;
+    /// Until which tick of [`crate::conntrack::tick`].
+    pub const EVENTS_UNTIL: u32 = 3;
 }
 
 /// The header of a generation.

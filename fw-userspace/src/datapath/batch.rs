@@ -1,6 +1,7 @@
 //! Many per-CPU counters in one system call: aya has one call per element.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -61,15 +62,36 @@ impl Counters {
         let count = self.length.min(other.length);
         let mut values = vec![Counter::default(); self.cpus * MOST];
         for first in (0..count).step_by(MOST) {
-            let mut slots: Vec<u32> = (first..count.min(first + MOST as u32)).collect();
-            let wanted = slots.clone();
-            other.run(Command::Lookup, &mut slots, &mut values)?;
-            if slots != wanted {
-                return Err(io::Error::other("the kernel gave other counters than were asked for"));
-            }
+            let mut slots = other.look_up(first..count.min(first + MOST as u32), &mut values)?;
             self.run(Command::Update, &mut slots, &mut values)?;
         }
         Ok(())
+    }
+
+    /// The first so many counters, summed over all CPUs.
+    pub(super) fn sums(&self, count: u32) -> io::Result<Vec<Counter>> {
+        let count = count.min(self.length);
+        let mut sums = Vec::with_capacity(count as usize);
+        let mut values = vec![Counter::default(); self.cpus * MOST];
+        for first in (0..count).step_by(MOST) {
+            let slots = self.look_up(first..count.min(first + MOST as u32), &mut values)?;
+            sums.extend(values.chunks(self.cpus).take(slots.len()).map(|each| {
+                each.iter().fold(Counter::default(), |sum, one| Counter {
+                    packets: sum.packets + one.packets,
+                    bytes: sum.bytes + one.bytes,
+                })
+            }));
+        }
+        Ok(sums)
+    }
+
+    fn look_up(&self, wanted: Range<u32>, values: &mut [Counter]) -> io::Result<Vec<u32>> {
+        let mut slots: Vec<u32> = wanted.clone().collect();
+        self.run(Command::Lookup, &mut slots, values)?;
+        if !slots.iter().copied().eq(wanted) {
+            return Err(io::Error::other("the kernel gave other counters than were asked for"));
+        }
+        Ok(slots)
     }
 
     /// One call for all of `slots`, with a counter per slot and CPU. A lookup begins at the first slot, and writes

@@ -14,6 +14,12 @@ pub(super) fn monotonic_ns() -> u64 {
 }
 
 /// Seconds since the epoch.
-pub(super) fn epoch_s() -> u64 {
+pub(crate) fn epoch_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Nanoseconds since the epoch.
+pub(super) fn epoch_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().saturating_mul(NS_PER_S).saturating_add(since.subsec_nanos().into())
 }

@@ -62,12 +62,15 @@ impl Founded {
     /// What the store in these pinned maps was told; without mapping its memory, for which the kernel enters every page at
     /// once (milliseconds).
     pub(super) fn of(maps: &Path) -> Result<Self> {
-        let error = |error: &dyn std::fmt::Display| map_error(COUNT, error);
-        let counts: Array<MapData, [u64; COUNT_WORDS]> =
-            open_map(&maps.join(COUNT))?.try_into().map_err(|fault: MapError| error(&fault))?;
-        let words = counts.get(&0, 0).map_err(|fault| error(&fault))?;
-        let info = MapInfo::from_pin(maps.join(CONNECTIONS)).map_err(|fault| error(&fault))?;
+        let words = counts(maps)?;
+        let info = MapInfo::from_pin(maps.join(CONNECTIONS)).map_err(|fault| map_error(COUNT, &fault))?;
         Self::from_words(&words, info.max_entries())
+    }
+
+    /// Confirmed connections, and how many there may be: as [`Self::of`], without a look at any of them.
+    pub(super) fn fill(maps: &Path) -> Result<(u64, u64)> {
+        let words = counts(maps)?;
+        Ok((words[0], u64::from(words[2] as u32)))
     }
 
     fn from_words(words: &[u64; COUNT_WORDS], total: u32) -> Result<Self> {
@@ -80,6 +83,13 @@ impl Founded {
             }
         }
     }
+}
+
+fn counts(maps: &Path) -> Result<[u64; COUNT_WORDS]> {
+    let error = |error: &dyn std::fmt::Display| map_error(COUNT, error);
+    let counts: Array<MapData, [u64; COUNT_WORDS]> =
+        open_map(&maps.join(COUNT))?.try_into().map_err(|fault: MapError| error(&fault))?;
+    counts.get(&0, 0).map_err(|fault| error(&fault))
 }
 
 impl ConnectionTable {

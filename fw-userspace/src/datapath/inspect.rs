@@ -7,10 +7,10 @@ use std::path::Path;
 use aya::maps::{HashMap, MapData};
 use fw_common::conntrack::Class;
 use fw_common::verdict::{Counter, counter_index};
-use fw_common::{Direction, Reason, Verdict};
+use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason, Verdict};
 
 use super::clock::monotonic_ns;
-use super::connections::ConnectionTable;
+use super::connections::{ConnectionTable, Founded};
 use super::current::{Current, policy_of};
 use super::devices;
 use super::hooks::{self, Verified};
@@ -18,7 +18,7 @@ use super::lock::Lock;
 use super::policy_array::{map_error, open_map};
 use super::state::{State, Via};
 use super::store::Store;
-use super::{install, open_loaded};
+use super::{batch, install, open_loaded};
 use crate::compile::{Binding, RuleKind};
 use crate::error::{Error, Result};
 use crate::model::{AclChoice, Faces, Policy};
@@ -73,7 +73,8 @@ pub fn status(bpffs: &Path) -> Result<Status> {
 pub fn stats(bpffs: &Path) -> Result<Stats> {
     let (store, current) = loaded(bpffs)?;
     let state = &current.state;
-    let counters = install::counters(&store.maps().join("COUNTERS"))?;
+    let zones = state.zones.iter().map(|(zone, ..)| zone + 1).max().unwrap_or(1);
+    let counters = counted(&store, "COUNTERS", zones * REASON_SLOTS_PER_ZONE)?;
     let mut reasons = Vec::new();
     let unknown = (0u32, "-".to_owned(), String::new());
     for (zone, name, _) in std::iter::once(&unknown).chain(&state.zones) {
@@ -82,7 +83,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
                 [false, true].iter().flat_map(|w| Reason::ALL.iter().map(move |r| (*w, *r)))
             {
                 let index = counter_index(*zone, direction, would_deny, reason);
-                let total = sum(&counters, index)?;
+                let total = at(&counters, index);
                 if total.packets == 0 {
                     continue;
                 }
@@ -104,10 +105,12 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
             }
         }
     }
-    let counters = install::counters(&store.maps().join("RULES"))?;
+    let numbered = store.read_rules(state.generation)?;
+    let slots = numbered.iter().map(|rule| rule.slot + 1).max().unwrap_or(0);
+    let counters = counted(&store, "RULES", slots)?;
     let mut rules = Vec::new();
-    for rule in store.read_rules(state.generation)? {
-        let total = sum(&counters, rule.slot)?;
+    for rule in numbered {
+        let total = at(&counters, rule.slot);
         rules.push(RuleStats {
             kind: rule_kind_name(rule.kind),
             id: rule.id,
@@ -119,6 +122,13 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
         });
     }
     Ok(Stats { generation: state.generation, reasons, rules })
+}
+
+/// How full the table of connections is by its own count, which costs nothing: what has expired and is not swept yet is
+/// in it.
+pub fn fill(bpffs: &Path) -> Result<TableStatus> {
+    let (used, capacity) = Founded::fill(&open_loaded(bpffs)?.maps())?;
+    Ok(TableStatus { table: "connections", used, capacity })
 }
 
 pub(super) fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
@@ -283,15 +293,14 @@ fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {
         .collect())
 }
 
-fn sum(counters: &aya::maps::PerCpuArray<MapData, Counter>, index: u32) -> Result<Counter> {
-    if index >= counters.len() {
-        return Ok(Counter::default());
-    }
-    let values = counters.get(&index, 0).map_err(|error| map_error("COUNTERS", &error))?;
-    Ok(values.iter().fold(Counter::default(), |total, value| Counter {
-        packets: total.packets + value.packets,
-        bytes: total.bytes + value.bytes,
-    }))
+/// The first so many counters of a map.
+fn counted(store: &Store, map: &str, count: u32) -> Result<Vec<Counter>> {
+    let read = || batch::Counters::open(&store.maps().join(map))?.sums(count);
+    read().map_err(|error| map_error(map, &error))
+}
+
+fn at(counters: &[Counter], index: u32) -> Counter {
+    counters.get(index as usize).copied().unwrap_or_default()
 }
 
 /// The inode of the network namespace that we are in.

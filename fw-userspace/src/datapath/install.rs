@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use aya::maps::{MapData, MapInfo, PerCpuArray};
+use aya::maps::{MapData, MapInfo};
 use fw_common::conntrack::Class;
 use fw_common::store::Layout;
-use fw_common::verdict::Counter;
 
 use super::batch;
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::current::Current;
-use super::policy_array::{map_error, open_map};
-use super::programs::{self, MAPS, POLICY, Sizes};
+use super::policy_array::map_error;
+use super::programs::{self, EVENTS, MAPS, POLICY, Sizes, TELLERS};
 use super::replace::replace;
 use super::store::Store;
 use crate::error::Result;
@@ -50,6 +49,7 @@ pub(super) fn ensure(store: &Store, need: &Sizes, current: Option<&Current>) -> 
         // All three are there when the first is filled.
         grown.extend([CONNECTIONS, TAGS, COUNT]);
     }
+    grown.extend(missing(store));
     if !grown.is_empty() || current.state.object != programs::object_id() {
         replace(store, &sizes, &grown, current)?;
     }
@@ -83,10 +83,15 @@ pub(super) fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, Path
         .collect()
 }
 
+/// Maps that the build which pinned the others did not know: they begin empty.
+fn missing(store: &Store) -> impl Iterator<Item = &'static str> {
+    [EVENTS, TELLERS].into_iter().filter(|name| !store.maps().join(name).exists())
+}
+
 /// The sizes of what is pinned, which must have the shape that this build knows.
 pub(super) fn sizes(store: &Store) -> Result<Sizes> {
     let mut entries = BTreeMap::new();
-    for (name, value_size) in MAPS {
+    for (name, value_size) in MAPS.into_iter().filter(|(name, _)| !missing(store).any(|it| it == *name)) {
         let info = MapInfo::from_pin(store.maps().join(name)).map_err(|error| map_error(name, &error))?;
         let is_whole = name == POLICY && (info.value_size() as usize).is_multiple_of(value_size);
         if info.value_size() as usize != value_size && !is_whole {
@@ -119,11 +124,6 @@ pub(super) fn clear_rules(store: &Store, slots: &[u32]) -> Result<()> {
     let pin = store.maps().join("RULES");
     let clear = || batch::Counters::open(&pin)?.clear(slots);
     clear().map_err(|error| map_error("RULES", &error))
-}
-
-/// A pinned map of counters.
-pub(super) fn counters(path: &std::path::Path) -> Result<PerCpuArray<MapData, Counter>> {
-    open_map(path)?.try_into().map_err(|error| map_error(&path.display().to_string(), &error))
 }
 
 /// What all maps take, by the kernel's own account.

@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Holds the lock until dropped, or until the process ends in whatever way.
-pub(super) struct Lock(#[allow(dead_code, reason = "its drop releases the lock")] File);
+pub(super) struct Lock(File);
 
 impl Lock {
     /// Waits up to ten seconds for `flock` on the directory itself.
@@ -21,13 +21,12 @@ impl Lock {
         let open = || {
             std::fs::create_dir_all(directory)
                 .and_then(|()| File::open(directory))
-                .map_err(|error| Error::system(format!("cannot open \"{}\": {error}", directory.display())))
+                .map_err(|error| cannot_open(directory, &error))
         };
         let mut file = open()?;
         let start = Instant::now();
         loop {
-            // SAFETY: the descriptor is open; flock touches no memory of ours.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            if is_taken(&file) {
                 if inode(file.metadata()) == inode(std::fs::metadata(directory)) {
                     return Ok(Self(file));
                 }
@@ -45,6 +44,26 @@ impl Lock {
             sleep(PAUSE);
         }
     }
+
+    /// Of a directory that is there, at once; whoever else has it is told of as "process N (NAME) DOES".
+    pub(super) fn alone(directory: &Path, does: &str) -> Result<Self> {
+        let file = File::open(directory).map_err(|error| cannot_open(directory, &error))?;
+        if is_taken(&file) { Ok(Self(file)) } else { Err(Error::system(format!("{} {does}", holder(&file)))) }
+    }
+
+    /// Whether this is the lock of what the directory is now.
+    pub(super) fn is_of(&self, directory: &Path) -> bool {
+        inode(self.0.metadata()) == inode(std::fs::metadata(directory))
+    }
+}
+
+fn is_taken(file: &File) -> bool {
+    // SAFETY: the descriptor is open; flock touches no memory of ours.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
+fn cannot_open(directory: &Path, error: &std::io::Error) -> Error {
+    Error::system(format!("cannot open \"{}\": {error}", directory.display()))
 }
 
 fn inode(metadata: std::io::Result<Metadata>) -> Option<u64> {

@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::{Map, MapData};
+use fw_common::event::Wanted;
 use fw_common::layout::{Line, Root, head};
 
+use super::mapping::Mapping;
+use super::programs::POLICY;
 use crate::compile::{Damaged, Held};
 use crate::error::{Error, Result};
 
@@ -150,6 +153,45 @@ impl Drop for PolicyArray {
         // SAFETY: exactly what `of` mapped.
         unsafe { libc::munmap(self.lines.cast(), self.capacity as usize * size_of::<Line>()) };
     }
+}
+
+/// Line 0 alone: the rest of the array may be large.
+pub(super) struct Head(Mapping);
+
+impl Head {
+    pub(super) fn open(pin: &Path) -> Result<Self> {
+        let error = |error: &dyn std::fmt::Display| map_error(POLICY, error);
+        let map = MapData::from_pin(pin).map_err(|fault| error(&fault))?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        Mapping::new(map.fd().as_fd(), size_of::<Line>(), protection).map(Self).map_err(|fault| error(&fault))
+    }
+
+    /// The root of the live generation.
+    pub(super) fn live(&self) -> u32 {
+        self.pair(head::LIVE).map_or(0, |pair| words(pair.load(Ordering::Acquire))[0])
+    }
+
+    /// Asks the programs for events until a tick.
+    pub(super) fn want(&self, wanted: Wanted, until: u32) {
+        if let Some(pair) = self.pair(head::EVENTS) {
+            pair.store(pair_of([wanted as u32, until]), Ordering::Release);
+        }
+    }
+
+    /// The pair of words of which this is the first.
+    fn pair(&self, word: u32) -> Option<&AtomicU64> {
+        self.0.words().get(word as usize / 2)
+    }
+}
+
+fn pair_of([first, second]: [u32; 2]) -> u64 {
+    let [[a, b, c, d], [e, f, g, h]] = [first, second].map(u32::to_ne_bytes);
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn words(pair: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = pair.to_ne_bytes();
+    [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes)
 }
 
 /// Returns when every program that was running has ended. BPF programs run inside RCU read sections, and

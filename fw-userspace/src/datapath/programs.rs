@@ -7,6 +7,7 @@ use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
 use aya_obj::programs::XdpAttachType;
 use fw_common::REASON_SLOTS_PER_ZONE;
+use fw_common::event::Teller;
 use fw_common::fragment::Datagram;
 use fw_common::layout::Line;
 use fw_common::store::{BUCKET_WORDS, Layout, TAG_WORDS};
@@ -20,6 +21,8 @@ use crate::error::{Error, Result};
 pub const PROGRAMS: [&str; 8] =
     [XDP_RECEIVED, TC_RECEIVED, TC_SENT, EXPLAIN_RECEIVED, EXPLAIN_SENT, SWEEP, FLUSH, MOVE_IN];
 pub(super) const POLICY: &str = "POLICY";
+pub(super) const EVENTS: &str = "EVENTS";
+pub(super) const TELLERS: &str = "TELLERS";
 pub(super) const XDP_RECEIVED: &str = "xdp_received";
 pub(super) const TC_RECEIVED: &str = "tc_received";
 pub(super) const TC_SENT: &str = "tc_sent";
@@ -33,7 +36,7 @@ pub(super) const MOVE_IN: &str = "move_in";
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
 /// more of it.
-pub(super) const MAPS: [(&str, usize); 8] = [
+pub(super) const MAPS: [(&str, usize); 10] = [
     (COUNT, 4 * size_of::<u64>()),
     (POLICY, size_of::<Line>()),
     (CONNECTIONS, BUCKET_WORDS * size_of::<u64>()),
@@ -42,6 +45,8 @@ pub(super) const MAPS: [(&str, usize); 8] = [
     ("ETHERTYPES", size_of::<u64>()),
     ("COUNTERS", size_of::<Counter>()),
     ("RULES", size_of::<Counter>()),
+    (EVENTS, 0),
+    (TELLERS, size_of::<Teller>()),
 ];
 
 /// Lines that the policy array is larger than it has to be, at least: 1 MiB.

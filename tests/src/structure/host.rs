@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, Result, bail};
 use aya_obj::Object;
-use fw_common::layout::Line;
+use fw_common::conntrack::tick;
+use fw_common::event::{Event, Wanted};
+use fw_common::layout::{Line, head};
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{Hook, Verdict};
 
@@ -42,6 +44,25 @@ impl Host {
         let policy = self.emulator.values("POLICY")?.get_mut(..bytes.len());
         policy.context("the rules do not fit into POLICY")?.copy_from_slice(&bytes);
         Ok(())
+    }
+
+    /// Has the programs tell of every packet, until rules are published.
+    pub fn listen(&mut self) -> Result<()> {
+        let words = [Wanted::Everything as u32, tick(self.emulator.now_ns).wrapping_add(1 << 30)];
+        let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        let at = 4 * head::EVENTS as usize;
+        let pair = self.emulator.values("POLICY")?.get_mut(at..at + bytes.len());
+        pair.context("POLICY has no first line")?.copy_from_slice(&bytes);
+        Ok(())
+    }
+
+    /// What they have told of since the last call, oldest first, and how much they have kept for themselves so far.
+    pub fn told(&mut self) -> Result<(Vec<Event>, u64)> {
+        let entries = self.emulator.take_entries("EVENTS")?;
+        let events = entries.iter().map(|bytes| Event::read(bytes).context("an event is cut off"));
+        let events = events.collect::<Result<_>>()?;
+        let suppressed = self.emulator.values("TELLERS")?.first_chunk().copied();
+        Ok((events, u64::from_le_bytes(suppressed.context("TELLERS has no value")?)))
     }
 
     /// Sets the clock.

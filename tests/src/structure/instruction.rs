@@ -34,7 +34,7 @@ pub const FUNCTION: u8 = 4;
 const TAIL_CALL: i32 = 12;
 
 /// The helpers that somebody may want to read about, by number (`___BPF_FUNC_MAPPER`).
-const HELPERS: [(i32, &str); 17] = [
+const HELPERS: [(i32, &str); 21] = [
     (1, "map_lookup_elem"),
     (2, "map_update_elem"),
     (3, "map_delete_elem"),
@@ -46,7 +46,11 @@ const HELPERS: [(i32, &str); 17] = [
     (39, "skb_pull_data"),
     (93, "spin_lock"),
     (94, "spin_unlock"),
+    (118, "jiffies64"),
     (130, "ringbuf_output"),
+    (131, "ringbuf_reserve"),
+    (132, "ringbuf_submit"),
+    (133, "ringbuf_discard"),
     (160, "ktime_get_coarse_ns"),
     (181, "loop"),
     (188, "xdp_get_buff_len"),

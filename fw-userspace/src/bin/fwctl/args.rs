@@ -3,6 +3,7 @@
 mod conntrack;
 mod diff;
 mod explain;
+mod live;
 mod manual;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
+pub(crate) use live::{Monitor, Top};
 pub(crate) use manual::{Completions, Help, Man};
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
@@ -50,6 +52,8 @@ pub(crate) enum Verb {
     Show(Show),
     Status(Status),
     Stats(Stats),
+    Monitor(Monitor),
+    Top(Top),
     Explain(Explain),
     Diff(Diff),
     Conntrack(Conntrack),
@@ -255,7 +259,7 @@ pub(crate) struct Status {
 #[derive(Debug, Args)]
 #[command(after_help = "EXAMPLE:\n  fwctl stats\n  fwctl stats --watch 5")]
 pub(crate) struct Stats {
-    /// Draw again every so many seconds, 2 if not said, until interrupted
+    /// Draw again every so many seconds, 2 if not said, with rates since the drawing before, until interrupted
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", conflicts_with = "json",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) watch: Option<u64>,

@@ -73,7 +73,7 @@ impl Conntrack {
         }
         let layout = self.table.founded().layout;
         let [confirmed, half_open] = all;
-        let rule = |slot: u32| self.rule(slot).map_or_else(|| "-".to_owned(), |rule| rule.to_string());
+        let rule = |slot: u32| self.names.rule(slot).map_or_else(|| "-".to_owned(), |rule| rule.to_string());
         let most = top.unwrap_or(0);
         Ok(ConnectionCount {
             confirmed,
@@ -81,7 +81,7 @@ impl Conntrack {
             half_open,
             half_open_limit: layout.half_open().into(),
             groups: largest(groups, usize::MAX, |group| match group {
-                Group::Interface(zone) => self.interface(zone).to_owned(),
+                Group::Interface(zone) => self.names.interface(zone).to_owned(),
                 Group::State(name) => name.to_owned(),
                 Group::Protocol(number) => ProtocolName(number).to_string(),
             }),

@@ -45,11 +45,11 @@ impl Filter {
     }
 }
 
-pub(super) fn has_ports(number: u8) -> bool {
+pub(in crate::datapath) fn has_ports(number: u8) -> bool {
     matches!(number, protocol::TCP | protocol::UDP)
 }
 
-pub(super) fn is_icmp(number: u8) -> bool {
+pub(in crate::datapath) fn is_icmp(number: u8) -> bool {
     matches!(number, protocol::ICMP | protocol::ICMPV6)
 }
 

@@ -8,27 +8,25 @@ use std::path::Path;
 
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
 use fw_common::{Address, Direction, FlowKey};
-use rustc_hash::FxHashMap;
 
 use super::clock::{NS_PER_S, monotonic_ns};
 use super::connections::ConnectionTable;
 use super::current::Current;
-use super::inspect::{loaded, rule_kind_name};
+use super::inspect::loaded;
 use super::lock::Lock;
+use super::names::Names;
 use super::{install, open_loaded, upkeep};
-use crate::compile::RuleInfo;
-use crate::error::{Error, Result};
-use crate::report::{ConnectionStatus, Flushed, ProtocolName, RuleName};
+use crate::error::Result;
+use crate::report::{ConnectionStatus, Flushed, ProtocolName};
 
 pub use count::Grouping;
 pub use filter::{Filter, Network, Progress};
-use filter::{has_ports, is_icmp};
+pub(super) use filter::{has_ports, is_icmp};
 
 /// The connections of what is loaded, and the names of what they refer to.
 pub struct Conntrack {
     table: ConnectionTable,
-    zones: FxHashMap<u32, String>,
-    rules: FxHashMap<u32, RuleInfo>,
+    names: Names,
 }
 
 /// A connection that has not expired, as it was at one moment.
@@ -43,13 +41,7 @@ impl Conntrack {
     /// Opens what is loaded under `bpffs`.
     pub fn open(bpffs: &Path) -> Result<Self> {
         let (store, current) = loaded(bpffs)?;
-        let zones = current.state.zones.iter().map(|(zone, name, _)| (*zone, name.clone()));
-        let rules = store.read_rules(current.state.generation)?;
-        Ok(Self {
-            table: ConnectionTable::open(&store.maps())?,
-            zones: zones.collect(),
-            rules: rules.into_iter().map(|rule| (rule.slot, rule)).collect(),
-        })
+        Ok(Self { table: ConnectionTable::open(&store.maps())?, names: Names::read(&store, &current)? })
     }
 
     /// What the filter matches, one by one: nothing is kept.
@@ -62,11 +54,11 @@ impl Conntrack {
 
     /// The length of the longest interface's name.
     pub fn widest_name(&self) -> usize {
-        self.zones.values().map(|name| name.chars().count()).max().unwrap_or(0)
+        self.names.widest_interface()
     }
 
     fn matches<'a>(&'a self, filter: &Filter) -> Result<impl Iterator<Item = Seen> + use<'a>> {
-        let zone = filter.interface.as_deref().map(|name| self.zone(name)).transpose()?;
+        let zone = filter.interface.as_deref().map(|name| self.names.zone(name)).transpose()?;
         let filter = filter.clone();
         let all = self.table.iter().map(|(key, connection, class)| {
             // Now, and not when the list began: a packet that came since is none of the future.
@@ -79,18 +71,6 @@ impl Conntrack {
         }))
     }
 
-    fn zone(&self, name: &str) -> Result<u32> {
-        let found = self.zones.iter().find(|(_, loaded)| *loaded == name);
-        found.map(|(zone, _)| *zone).ok_or_else(|| {
-            let mut names: Vec<&str> = self.zones.values().map(String::as_str).collect();
-            names.sort_unstable();
-            Error::input(format!(
-                "no interface \"{name}\" is loaded; these are: \"{}\"",
-                names.join("\", \"")
-            ))
-        })
-    }
-
     fn status(&self, seen: &Seen) -> ConnectionStatus<'_> {
         let Seen { key, connection, class, now_ns } = seen;
         let status = connection.status();
@@ -99,7 +79,7 @@ impl Conntrack {
         let [kind, _] = key.remote_port.to_le_bytes();
         let is_local = status.opened_by() == Direction::Egress.code();
         ConnectionStatus {
-            interface: self.interface(key.zone),
+            interface: self.names.interface(key.zone),
             protocol: ProtocolName(protocol),
             local: ip(key.local),
             local_port: has_ports(protocol).then_some(key.local_port),
@@ -118,21 +98,8 @@ impl Conntrack {
             expires_s: whole_seconds(allowed_ns.saturating_sub(idle_ns)),
             packets: connection.packets(),
             bytes: connection.bytes(),
-            rule: self.rule(connection.rule()),
+            rule: self.names.rule(connection.rule()),
         }
-    }
-
-    fn interface(&self, zone: u32) -> &str {
-        self.zones.get(&zone).map_or("-", String::as_str)
-    }
-
-    fn rule(&self, slot: u32) -> Option<RuleName<'_>> {
-        self.rules.get(&slot).map(|rule| RuleName {
-            kind: rule_kind_name(rule.kind),
-            id: &rule.id,
-            direction: rule.direction.name(),
-            rule: &rule.rule,
-        })
     }
 }
 
@@ -151,7 +118,7 @@ pub fn flush(bpffs: &Path, filter: &Filter) -> Result<Flushed> {
     Ok(Flushed { flushed, rebuilt })
 }
 
-fn ip(address: Address) -> IpAddr {
+pub(super) fn ip(address: Address) -> IpAddr {
     Ipv6Addr::from(address.to_bytes()).to_canonical()
 }
 

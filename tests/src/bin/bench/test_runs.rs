@@ -2,6 +2,7 @@
 //! branch predictors at their best. Said with each figure, and what an empty program takes in the same rounds.
 
 use anyhow::{Context as _, Result, ensure};
+use fw_common::event::Wanted;
 use fw_common::{Hook, Verdict};
 use fw_tests::instruments::Instruments;
 use fw_tests::kernel::{IFINDEX, Kernel, Received};
@@ -75,7 +76,9 @@ pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
     let mut instruments = Instruments::load(&[], None)?;
     let mut rows = Vec::new();
     for side in &SIDES {
-        rows.extend(hot(options, &mut kernel, &mut instruments, zone, side)?);
+        for listener in [Wanted::Nothing, Wanted::Drops] {
+            rows.extend(hot(options, &mut kernel, &mut instruments, zone, side, listener)?);
+        }
         rows.extend(first_packets(options, &mut kernel, &mut instruments, side)?);
     }
     let mut table = results::table(&["hook", "packet", "ns", "over the empty program"]);
@@ -96,15 +99,20 @@ fn publish(kernel: &mut Kernel) -> Result<u32> {
     Ok(zone)
 }
 
-/// A million times the same packet.
+/// A million times the same packet, told of to nobody or, as far as the allowance goes, to a listener.
 fn hot(
     options: &Options,
     kernel: &mut Kernel,
     instruments: &mut Instruments,
     zone: u32,
     side: &Side,
+    listener: Wanted,
 ) -> Result<Vec<Row>> {
-    let packets = packets(kernel, zone, side)?;
+    kernel.listen(listener)?;
+    let mut packets = packets(kernel, zone, side)?;
+    if listener != Wanted::Nothing {
+        packets.iter_mut().for_each(|packet| packet.name += ", drops listened to");
+    }
     let samples = options.rounds(|| {
         let mut round = vec![instruments.time(side.empty, &packets[0].frame, REPEAT)?.1 as f64];
         for packet in &packets {
@@ -114,6 +122,7 @@ fn hot(
         }
         Ok(round)
     })?;
+    kernel.listen(Wanted::Nothing)?;
     let names = packets.into_iter().map(|packet| packet.name);
     Ok(rows(side, names, &samples))
 }

@@ -47,6 +47,12 @@ impl Kernel<'_> {
             8 => 0,
             // skb_load_bytes, xdp_load_bytes
             26 | 189 => self.load(two as u32, three, four as u32)?,
+            // jiffies64, of a kernel with HZ=250: they begin five minutes before 2³² (INITIAL_JIFFIES)
+            118 => return Ok((1 << 32) - 300 * 250 + self.now_ns / 4_000_000),
+            // ringbuf_reserve
+            131 => return self.maps.reserve(one, two, self.memory),
+            // ringbuf_submit: what was reserved is there already.
+            132 => 0,
             // xdp_get_buff_len
             188 => return Ok(self.frame_len()),
             _ => bail!("{} is a helper that the emulator lacks: add it in helpers.rs", helper_name(number)),

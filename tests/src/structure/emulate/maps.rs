@@ -12,6 +12,7 @@ const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PER_CPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
+const RING_BUFFER: u32 = 27;
 
 /// Flags of `bpf_map_update_elem`.
 const NO_EXIST: u64 = 1;
@@ -40,6 +41,8 @@ enum Kind {
     Array(u64),
     /// Where each key's value is; the first to come is the first to go where entries are recycled.
     Hash { entries: BTreeMap<Vec<u8>, u64>, recycles: bool },
+    /// Where what was reserved is, submitted or not.
+    Ring { entries: Vec<u64>, room: u64 },
 }
 
 impl Maps {
@@ -55,6 +58,7 @@ impl Maps {
                 kind @ (HASH | LRU_HASH) => {
                     Kind::Hash { entries: BTreeMap::new(), recycles: kind == LRU_HASH }
                 }
+                RING_BUFFER => Kind::Ring { entries: Vec::new(), room: map.max_entries().into() },
                 other => {
                     bail!("{name} is a map of type {other}, which the emulator lacks: add it in maps.rs")
                 }
@@ -106,6 +110,7 @@ impl Maps {
             Kind::Hash { entries, .. } => {
                 Ok(entries.get(memory.bytes(key, table.key_size)?).copied().unwrap_or(0))
             }
+            Kind::Ring { .. } => bail!("{} has no keys", table.name),
         }
     }
 
@@ -139,6 +144,32 @@ impl Maps {
         };
         memory.copy(value, at, table.value_size)?;
         Ok(0)
+    }
+
+    /// `bpf_ringbuf_reserve`: each entry has a header of 8 bytes.
+    pub(super) fn reserve(&mut self, handle: u64, size: u64, memory: &mut Memory) -> Result<u64> {
+        let table = self.table_mut(handle)?;
+        let Kind::Ring { entries, room } = &mut table.kind else { bail!("{} is no ring buffer", table.name) };
+        let Some(left) = room.checked_sub(size.next_multiple_of(8) + 8) else { return Ok(0) };
+        *room = left;
+        let at = memory.add(vec![0; size as usize]);
+        entries.push(at);
+        Ok(at)
+    }
+
+    /// Takes the entries of a ring buffer, oldest first.
+    pub(super) fn take_entries(&mut self, name: &str, memory: &mut Memory) -> Result<Vec<Vec<u8>>> {
+        let table = self.0.iter_mut().find(|table| table.name == name);
+        let Some(Table { kind: Kind::Ring { entries, room }, max, .. }) = table else {
+            bail!("the object has no ring buffer {name}");
+        };
+        *room = *max as u64;
+        let mut taken = Vec::new();
+        for at in entries.drain(..) {
+            taken.push(memory.whole(at).context("an entry has no memory")?.to_vec());
+            memory.remove(at);
+        }
+        Ok(taken)
     }
 
     /// `bpf_map_delete_elem`.

@@ -86,6 +86,11 @@ impl Emulator {
         Ok(Run { helpers, hash_map_calls, ..run? })
     }
 
+    /// Takes the entries of a ring buffer, oldest first.
+    pub fn take_entries(&mut self, map: &str) -> Result<Vec<Vec<u8>>> {
+        self.maps.take_entries(map, &mut self.memory)
+    }
+
     /// All values of an array map, one behind the other, each at a multiple of 8.
     pub fn values(&mut self, map: &str) -> Result<&mut [u8]> {
         let at = self.maps.values(map)?;

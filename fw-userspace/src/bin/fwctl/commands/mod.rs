@@ -11,10 +11,12 @@ mod explain;
 mod help;
 mod load;
 mod man;
+mod monitor;
 mod rollback;
 mod show;
 mod stats;
 mod status;
+mod top;
 mod unload;
 
 use std::path::Path;
@@ -56,6 +58,8 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Show(args) => show::run(args, bpffs, output),
         Verb::Status(args) => status::run(args, bpffs, output),
         Verb::Stats(args) => stats::run(args, bpffs, output),
+        Verb::Monitor(args) => monitor::run(args, bpffs, output),
+        Verb::Top(args) => top::run(args, bpffs),
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Diff(args) => diff::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),

@@ -8,11 +8,13 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod findings;
 pub(crate) mod load;
+pub(crate) mod monitor;
 pub(crate) mod policy;
 pub(crate) mod progress;
 pub(crate) mod stats;
 pub(crate) mod status;
 mod table;
+pub(crate) mod top;
 mod units;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -127,7 +129,7 @@ pub(crate) fn colour_on_stderr() -> bool {
 }
 
 /// <https://no-color.org>: any value but an empty one.
-fn colour_wanted() -> bool {
+pub(crate) fn colour_wanted() -> bool {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
 }

@@ -2,35 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use fw_userspace::rates::{Rate, Rates};
 use fw_userspace::report::{ReasonStats, RuleStats, Stats};
 
 use super::Output;
-use super::table::{Field, Table, Tone, number, words};
-use super::units::bytes;
+use super::monitor::tone;
+use super::table::{Field, Table, number, words};
+use super::units::{bytes, si};
 
-/// Both tables.
-pub(crate) fn print(output: &mut Output, stats: &Stats) {
+/// Both tables; the second drawing and those after it have rates.
+pub(crate) fn print(output: &mut Output, stats: &Stats, rates: Option<&Rates<'_>>) {
     output.line(format!("generation {}", stats.generation));
     if stats.reasons.is_empty() {
         output.line("no packet has been judged yet");
     }
-    reasons(output, &stats.reasons);
-    rules(output, &stats.rules);
+    reasons(output, &stats.reasons, rates);
+    rules(output, &stats.rules, rates);
 }
 
-fn reasons(output: &mut Output, reasons: &[ReasonStats]) {
-    let columns = &["interface", "direction", "verdict", "layer", "reason", "packets", "bytes"];
-    let mut table = Table::new("packets", columns);
+fn reasons(output: &mut Output, reasons: &[ReasonStats], rates: Option<&Rates<'_>>) {
+    let columns =
+        &["interface", "direction", "verdict", "layer", "reason", "packets", "bytes", "packets/s", "bit/s"];
+    let mut table = Table::new("packets", of_watch(columns, rates));
     for reason in reasons {
-        table.row([
-            words(&reason.interface),
-            words(reason.direction),
-            verdict(reason.verdict),
-            words(reason.layer),
-            words(reason.reason),
-            number(reason.packets),
-            number(bytes(reason.bytes)),
-        ]);
+        table.row_of(
+            [
+                words(&reason.interface),
+                words(reason.direction),
+                verdict(reason.verdict),
+                words(reason.layer),
+                words(reason.reason),
+                number(reason.packets),
+                number(bytes(reason.bytes)),
+            ]
+            .into_iter()
+            .chain(rates.into_iter().flat_map(|rates| rate(rates.of_reason(reason)))),
+        );
     }
     table.print(output);
     explain_denials(output, reasons);
@@ -50,29 +57,38 @@ fn explain_denials(output: &mut Output, reasons: &[ReasonStats]) {
     table.print(output);
 }
 
-fn rules(output: &mut Output, rules: &[RuleStats]) {
-    let columns = &["layer", "name", "direction", "rule", "packets", "bytes", "description"];
-    let mut table =
-        Table::new("rules: first packets of connections, and packets no connection answered for", columns);
+fn rules(output: &mut Output, rules: &[RuleStats], rates: Option<&Rates<'_>>) {
+    let columns =
+        &["layer", "name", "direction", "rule", "packets", "bytes", "description", "packets/s", "bit/s"];
+    let title = "rules: first packets of connections, and packets no connection answered for";
+    let mut table = Table::new(title, of_watch(columns, rates));
     for rule in rules {
-        table.row([
-            words(rule.kind),
-            words(&rule.id),
-            words(rule.direction),
-            words(&rule.rule),
-            number(rule.packets),
-            number(bytes(rule.bytes)),
-            words(rule.description.as_deref().unwrap_or_default()),
-        ]);
+        table.row_of(
+            [
+                words(rule.kind),
+                words(&rule.id),
+                words(rule.direction),
+                words(&rule.rule),
+                number(rule.packets),
+                number(bytes(rule.bytes)),
+                words(rule.description.as_deref().unwrap_or_default()),
+            ]
+            .into_iter()
+            .chain(rates.into_iter().flat_map(|rates| rate(rates.of_rule(rule)))),
+        );
     }
     table.print(output);
 }
 
+/// The columns without those of the rates, which are the last two, unless there are any.
+fn of_watch(columns: &'static [&'static str], rates: Option<&Rates<'_>>) -> &'static [&'static str] {
+    if rates.is_some() { columns } else { columns.get(..columns.len() - 2).unwrap_or_default() }
+}
+
+fn rate(rate: Rate) -> [Field; 2] {
+    [rate.packets, rate.bits].map(|rate| number(si(rate)))
+}
+
 fn verdict(verdict: &str) -> Field {
-    let tone = match verdict {
-        "allow" => Tone::Good,
-        "deny" => Tone::Bad,
-        _ => Tone::Doubtful,
-    };
-    words(verdict).tone(tone)
+    words(verdict).tone(tone(verdict))
 }

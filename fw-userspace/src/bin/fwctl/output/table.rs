@@ -38,6 +38,11 @@ impl Table {
         self.rows.push(fields.into());
     }
 
+    /// As many fields as there are columns.
+    pub(super) fn row_of(&mut self, fields: impl IntoIterator<Item = Field>) {
+        self.rows.push(fields.into_iter().collect());
+    }
+
     /// Prints the table, an empty line before it; nothing if it has no rows.
     pub(super) fn print(&self, output: &mut Output) {
         if self.rows.is_empty() {

@@ -18,6 +18,20 @@ pub(super) fn bytes(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// `0.3`, `999.0`, `1.2k`, `46.0M`: at most six characters of a number that has no unit of its own.
+pub(super) fn si(number: f64) -> String {
+    let mut value = number;
+    for unit in ["", "k", "M", "G", "T"] {
+        // What would be printed as 1000.0 belongs to the next unit.
+        if value < 999.95 {
+            let is_whole = unit.is_empty() && value.fract() == 0.0;
+            return if is_whole { format!("{value:.0}") } else { format!("{value:.1}{unit}") };
+        }
+        value /= 1000.0;
+    }
+    format!("{value:.0}P")
+}
+
 /// `45 s`, `3 min`, `5 h 2 min`, `12 d 3 h`.
 pub(super) fn seconds(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -62,6 +76,13 @@ pub(super) fn utc(since_epoch: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
+/// `22:14:05.123` for nanoseconds since the epoch.
+pub(super) fn clock(since_epoch_ns: u64) -> String {
+    let milliseconds = since_epoch_ns / 1_000_000;
+    let second = milliseconds / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, milliseconds % 1000)
+}
+
 /// Text of a file or of the kernel without what would steer the terminal.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
@@ -102,6 +123,18 @@ mod tests {
         assert_eq!(bytes(1024), "1.0 KiB");
         assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn numbers_step_up_before_they_read_1000() {
+        assert_eq!([0.0, 0.25, 250.0, 999.96, 12_345.0].map(si), ["0", "0.2", "250", "1.0k", "12.3k"]);
+        assert_eq!(si(999_950.0), "1.0M");
+        assert_eq!(si(1e16), "10P");
+    }
+
+    #[test]
+    fn clocks_are_of_the_day() {
+        assert_eq!(clock(1_795_472_045_123_456_789), "22:14:05.123");
     }
 
     #[test]
