@@ -119,7 +119,7 @@ impl Watcher {
     pub fn listen(&mut self) {
         let Ok(listener) = &mut self.listener else { return };
         let error = loop {
-            match listener.next() {
+            match listener.next_event() {
                 Ok(None) => return,
                 Ok(Some(event)) => {
                     self.recent.truncate(RECENT - 1);

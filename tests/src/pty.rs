@@ -41,16 +41,8 @@ impl Pty {
                 _ => command.stderr(copy),
             };
         }
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are two system calls, on the
-        // standard input that is the terminal by then.
-        unsafe {
-            command.pre_exec(|| {
-                if libc::setsid() < 0 || libc::ioctl(0, libc::TIOCSCTTY, 0) < 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-                Ok(())
-            });
-        }
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; `lead` is two system calls.
+        unsafe { command.pre_exec(lead) };
         let process = Process::start(command.env("TERM", "xterm"))?;
         let (sender, written) = mpsc::channel();
         let mut reader = keys.try_clone()?;
@@ -157,6 +149,17 @@ impl Pty {
         self.bytes.extend(bytes);
         true
     }
+}
+
+/// Makes standard input the terminal of a session of our own.
+fn lead() -> std::io::Result<()> {
+    // SAFETY: takes nothing.
+    let session = unsafe { libc::setsid() };
+    // SAFETY: takes a descriptor, and no memory.
+    if session < 0 || unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 fn open(columns: u16, lines: u16) -> Result<(File, File)> {

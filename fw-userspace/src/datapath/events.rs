@@ -78,7 +78,7 @@ impl Listener {
 
     /// The oldest event that has not been read; `None` when there is none now. Wants more of them all the while: to be
     /// called at least every second.
-    pub fn next(&mut self) -> Result<Option<PacketEvent<'_>>> {
+    pub fn next_event(&mut self) -> Result<Option<PacketEvent<'_>>> {
         if self.renewed.elapsed() >= RENEWED_EVERY {
             self.renew()?;
         }

@@ -49,7 +49,7 @@ fn follow(
     while left > 0 && !interrupt.came() {
         // In one piece as many as there are, so that a flood is not written line by line.
         for _ in 0..MOST_IN_ONE_PIECE {
-            let Some(event) = listener.next()? else { break };
+            let Some(event) = listener.next_event()? else { break };
             if args.interface.as_deref().is_some_and(|name| name != event.interface) {
                 continue;
             }
