@@ -157,6 +157,12 @@ pub(super) const FAULTS: &[Fault] = &[
         "rule.allows() && piece.is_open",
     ),
     fault(
+        "an ACL that allows all counts packets of connections that stay inside",
+        ACL,
+        "first == 0 || first == 169 || first >= 224",
+        "first == 0 || first >= 256",
+    ),
+    fault(
         "the network ACL is skipped where one end is inside",
         ACL,
         "if self.work.done != 0 {",
@@ -201,8 +207,8 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "a SYN against the direction of a live connection belongs to it",
         CONNTRACK,
-        "if is_syn && !is_half_open(state) &&",
-        "if is_syn && is_half_open(state) &&",
+        "if is_syn && !is_handshake(state) &&",
+        "if is_syn && is_handshake(state) &&",
     ),
     fault(
         "a SYN does not reopen a closed connection",
