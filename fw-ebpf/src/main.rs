@@ -52,7 +52,13 @@ fn judge_skb(ctx: &TcContext, hook: Hook) -> i32 {
     let Some(room) = maps::room() else { return TC_ACT_SHOT };
     let frame = SkbFrame::new(ctx, &mut room.memory);
     let seen = Sighting { ifindex: frame.ifindex(), hook, vlan_tags: frame.tags() };
-    match report::judge(&frame, seen, &mut room.scratch) {
+    tc_action(report::judge(&frame, seen, &mut room.scratch))
+}
+
+/// A verdict in TC's words.
+#[inline(always)]
+fn tc_action(verdict: Verdict) -> i32 {
+    match verdict {
         // Not TC_ACT_OK: that would end the chain and skip other people's filters behind ours.
         Verdict::Pass => TC_ACT_UNSPEC,
         Verdict::Drop => TC_ACT_SHOT,

@@ -2,13 +2,14 @@
 //! They decide by the same core on the same maps, count nothing and remember nothing; what was decided is left in the
 //! control buffer of the skb (`__sk_buff.cb`, which a test run gives back).
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::TC_ACT_SHOT;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use fw_common::{Hook, Sighting, Verdict, rehearse as decide};
+use fw_common::{Hook, Sighting, rehearse as decide};
 
 use crate::frame::SkbFrame;
 use crate::maps::{self, Maps};
+use crate::tc_action;
 
 /// What [`crate::tc_received`] and [`crate::xdp_received`] would do.
 #[classifier]
@@ -29,8 +30,5 @@ fn rehearse(ctx: &TcContext, hook: Hook) -> i32 {
     let seen = Sighting { ifindex: frame.ifindex(), hook, vlan_tags: frame.tags() };
     let rehearsed = decide(&frame, maps, seen, &mut room.scratch);
     frame.leave(rehearsed.to_words());
-    match rehearsed.decision.verdict() {
-        Verdict::Pass => TC_ACT_UNSPEC,
-        Verdict::Drop => TC_ACT_SHOT,
-    }
+    tc_action(rehearsed.decision.verdict())
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::nearest::nearest;
+
 /// Why a command could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -34,10 +36,7 @@ impl Error {
     /// A name that is none of those that have a device, with the nearest of them, or with all.
     pub(crate) fn unknown_interface(name: &str, known: &[&str]) -> Self {
         const LISTED: usize = 10;
-        let distance = |known: &&&str| strsim::damerau_levenshtein(name, known);
-        let nearest =
-            known.iter().min_by_key(distance).filter(|known| distance(known) <= 1 + known.len() / 4);
-        let hint = match (nearest, known) {
+        let hint = match (nearest(name, known.iter().copied()), known) {
             (Some(nearest), _) => format!("did you mean {nearest:?}?"),
             (None, []) => "none of them has one".to_owned(),
             (None, known) => {

@@ -12,6 +12,7 @@ pub mod error;
 pub mod explain;
 pub mod lint;
 pub mod model;
+pub mod nearest;
 pub mod rates;
 pub mod reasons;
 pub mod report;

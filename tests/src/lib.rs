@@ -14,6 +14,7 @@ pub mod bpf;
 pub mod bulk;
 pub mod case;
 pub mod differential;
+pub mod filtered;
 pub mod fuzz;
 pub mod fwctl;
 pub mod instruments;

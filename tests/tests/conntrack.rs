@@ -1,27 +1,29 @@
 //! `fwctl conntrack`: real connections listed, counted and flushed, and as many as a table holds. Needs root.
 
 use std::io::Read;
+use std::ops::Deref;
 use std::process::Stdio;
 use std::time::Instant;
 
-use fw_common::conntrack::{Class, Connection};
-use fw_common::store::Store;
-use fw_common::{Address, FlowKey};
+use fw_tests::filtered::Filtered;
 use fw_tests::fwctl::Fwctl;
-use fw_tests::netns::{BpffsDir, Process, Rig};
-use fw_tests::traffic::{LiveTcp, ping};
-use fw_userspace::datapath::{self, ConnectionTable};
+use fw_tests::netns::{BpffsDir, Process};
+use fw_tests::traffic::ping;
 use serde_json::{Value, json};
 
-struct Loaded {
-    rig: Rig,
-    bpffs: BpffsDir,
+struct Loaded(Filtered);
+
+impl Deref for Loaded {
+    type Target = Filtered;
+
+    fn deref(&self) -> &Filtered {
+        &self.0
+    }
 }
 
 impl Loaded {
     /// The server filters its own NIC.
     fn new(conntrack_max: u32) -> Self {
-        let loaded = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
         let rules = json!({
             "version": 1,
             "security_groups": { "sg": { "egress": [], "ingress": [
@@ -31,17 +33,7 @@ impl Loaded {
             "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
             "settings": { "adopt_seconds": 0, "conntrack_max": conntrack_max }
         });
-        loaded.fwctl().load(&rules).unwrap();
-        loaded
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap()
-    }
-
-    fn live(&self, port: u16) -> LiveTcp {
-        let Rig { client, server, .. } = &self.rig;
-        LiveTcp::open(client, (client.v4, 0), server, (server.v4, port)).unwrap()
+        Self(Filtered::new(&rules))
     }
 
     fn list(&self, filters: &[&str]) -> Vec<Value> {
@@ -63,19 +55,11 @@ impl Loaded {
         self.fwctl().run(flush).unwrap().success().unwrap()["flushed"].clone()
     }
 
-    /// So many established connections from as many addresses, of the rule `web`.
+    /// As many more like the one that is there.
     fn fill(&self, connections: u32) {
         let known = self.list(&["--state", "established"]);
         assert_eq!(known.len(), 1, "one to be like");
-        let table = ConnectionTable::open(&datapath::Store::open(self.bpffs.path()).unwrap().unwrap().maps())
-            .unwrap();
-        let (like, connection, _): (FlowKey, Connection, Class) =
-            table.iter().find(|(_, _, class)| *class == Class::Confirmed).unwrap();
-        for number in 0..connections {
-            let remote = Address::from_ipv4((0x0b00_0000 + number).to_be_bytes());
-            let key = FlowKey { remote, ..like };
-            Store(&table).insert(&key, &connection, Class::Confirmed).unwrap();
-        }
+        self.0.fill(connections);
     }
 }
 
@@ -83,7 +67,7 @@ impl Loaded {
 fn real_connections_are_listed_counted_and_flushed() {
     let loaded = Loaded::new(4096);
     let (client, server) = (&loaded.rig.client, &loaded.rig.server);
-    let (mut web, mut other) = (loaded.live(80), loaded.live(81));
+    let (mut web, mut other) = (loaded.open(80).unwrap(), loaded.open(81).unwrap());
     ping(client, server.v4).unwrap();
     assert!(web.exchange() && other.exchange());
 
@@ -158,7 +142,7 @@ fn mistakes_are_named() {
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let loaded = Loaded::new(20_000);
-    let _live = loaded.live(80);
+    let _live = loaded.open(80).unwrap();
     loaded.fill(10_000);
     assert_eq!(loaded.count(&[])["confirmed"], 10_001);
     assert_eq!(loaded.list(&[]).len(), 10_001);
@@ -177,7 +161,7 @@ fn a_reader_that_goes_away_is_no_error() {
 #[ignore = "a figure, which means something in a release build only"]
 fn a_million_are_listed_within_two_seconds() {
     let loaded = Loaded::new(1_100_000);
-    let _live = loaded.live(80);
+    let _live = loaded.open(80).unwrap();
     loaded.fill(999_999);
     for options in [&[][..], &["--json"]] {
         let start = Instant::now();

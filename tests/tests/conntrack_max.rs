@@ -1,38 +1,12 @@
 //! `settings.conntrack_max` below what is there, and what it cannot be. Needs root.
 
-use fw_common::conntrack::{Class, Connection};
 use fw_common::store::Store;
-use fw_common::{Address, FlowKey};
-use fw_tests::fwctl::Fwctl;
-use fw_tests::netns::{BpffsDir, Rig};
+use fw_tests::filtered::Filtered;
 use fw_tests::soundness;
-use fw_tests::traffic::LiveTcp;
 use serde_json::{Value, json};
 
-struct Loaded {
-    rig: Rig,
-    bpffs: BpffsDir,
-}
-
-impl Loaded {
-    fn new() -> Self {
-        let loaded = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
-        loaded.fwctl().load(&rules(&json!(20_000))).unwrap();
-        loaded
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap()
-    }
-
-    fn open(&self, port: u16) -> anyhow::Result<LiveTcp> {
-        let Rig { client, server, .. } = &self.rig;
-        LiveTcp::open(client, (client.v4, 0), server, (server.v4, port))
-    }
-
-    fn counted(&self) -> u64 {
-        Store(&soundness::table(self.bpffs.path()).unwrap()).counted()
-    }
+fn counted(loaded: &Filtered) -> u64 {
+    Store(&loaded.table()).counted()
 }
 
 fn rules(conntrack_max: &Value) -> Value {
@@ -51,20 +25,12 @@ fn rules(conntrack_max: &Value) -> Value {
 #[test]
 fn a_limit_below_what_is_there_refuses_new_connections_and_loses_none() {
     const OTHERS: u32 = 5000;
-    let loaded = Loaded::new();
+    let loaded = Filtered::new(&rules(&json!(20_000)));
     let mut live = [loaded.open(80).unwrap(), loaded.open(22).unwrap()];
-    {
-        let table = soundness::table(loaded.bpffs.path()).unwrap();
-        let (like, connection, _): (FlowKey, Connection, Class) =
-            table.iter().find(|(key, _, class)| *class == Class::Confirmed && key.local_port == 80).unwrap();
-        for number in 0..OTHERS {
-            let remote = Address::from_ipv4((0x0b00_0000 + number).to_be_bytes());
-            Store(&table).insert(&FlowKey { remote, ..like }, &connection, Class::Confirmed).unwrap();
-        }
-    }
+    loaded.fill(OTHERS);
     loaded.fwctl().load(&rules(&json!(1024))).unwrap();
-    assert_eq!(loaded.counted(), u64::from(OTHERS) + 2, "all of them moved");
-    soundness::check(&soundness::table(loaded.bpffs.path()).unwrap()).unwrap();
+    assert_eq!(counted(&loaded), u64::from(OTHERS) + 2, "all of them moved");
+    soundness::check(&loaded.table()).unwrap();
     for live in &mut live {
         assert!(live.exchange() && live.exchange_from_server());
     }
@@ -72,7 +38,7 @@ fn a_limit_below_what_is_there_refuses_new_connections_and_loses_none() {
     assert!(loaded.open(22).is_err(), "the limit holds for the administrator too");
     let flush = |block: &str| {
         loaded.fwctl().run(["conntrack", "flush", "--address", block]).unwrap();
-        loaded.counted()
+        counted(&loaded)
     };
     // 11.0.0.0 to 11.0.15.255 are 4096 of them, and 906 are left: below 1024 and what is kept, 64.
     assert_eq!(flush("11.0.0.0/20"), 906);
@@ -84,7 +50,7 @@ fn a_limit_below_what_is_there_refuses_new_connections_and_loses_none() {
 
 #[test]
 fn what_conntrack_max_cannot_be_is_refused_and_changes_nothing() {
-    let loaded = Loaded::new();
+    let loaded = Filtered::new(&rules(&json!(20_000)));
     let mut live = loaded.open(80).unwrap();
     let before = loaded.fwctl().status().unwrap();
     for wrong in

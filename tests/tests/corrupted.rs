@@ -1,22 +1,22 @@
 //! Connections whose memory was damaged: programs, core and commands stay within it and end, and what the rules deny
 //! stays denied. Needs root.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{Array, MapData};
 use fw_common::conntrack::{Class, Connection};
 use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store, TAG_WORDS};
 use fw_common::{FlowKey, Hook, Reason, Verdict};
-use fw_tests::fwctl::{Fwctl, Output};
+use fw_tests::filtered::{Filtered, web_rules};
+use fw_tests::fwctl::Output;
 use fw_tests::kernel::{Kernel, Received};
-use fw_tests::netns::{BpffsDir, Rig};
 use fw_tests::packet;
 use fw_tests::soundness;
-use fw_tests::traffic::LiveTcp;
 use fw_tests::workload::kernel_with;
 use fw_userspace::datapath;
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const RULES: &str = r#"{
   "version": 1,
@@ -276,25 +276,19 @@ proptest! {
     }
 }
 
-struct Loaded {
-    rig: Rig,
-    bpffs: BpffsDir,
+struct Loaded(Filtered);
+
+impl Deref for Loaded {
+    type Target = Filtered;
+
+    fn deref(&self) -> &Filtered {
+        &self.0
+    }
 }
 
 impl Loaded {
     fn new() -> Self {
-        let loaded = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
-        loaded.fwctl().load(&rules(4096)).unwrap();
-        loaded
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap()
-    }
-
-    fn open(&self) -> anyhow::Result<LiveTcp> {
-        let Rig { client, server, .. } = &self.rig;
-        LiveTcp::open(client, (client.v4, 0), server, (server.v4, 80))
+        Self(Filtered::new(&web_rules(4096)))
     }
 
     /// Runs a command; it ends well or says what is wrong.
@@ -307,24 +301,13 @@ impl Loaded {
     }
 }
 
-fn rules(conntrack_max: u32) -> Value {
-    json!({
-        "version": 1,
-        "security_groups": { "sg": { "egress": [], "ingress": [
-            { "id": "web", "protocol": "tcp", "from_port": 80, "to_port": 80, "cidr_blocks": ["0.0.0.0/0"] }
-        ] } },
-        "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
-        "settings": { "adopt_seconds": 0, "conntrack_max": conntrack_max }
-    })
-}
-
 #[test]
 fn commands_end_on_damaged_memory_and_a_flush_mends_it() {
     let loaded = Loaded::new();
     let mut random = Random(2);
     for round in 0..4 {
-        let mut live = loaded.open().unwrap();
-        damage(&soundness::table(loaded.bpffs.path()).unwrap(), &mut random);
+        let mut live = loaded.open(80).unwrap();
+        damage(&loaded.table(), &mut random);
         for verb in [&["list"][..], &["list", "--json"], &["count", "--top", "--by", "state"]] {
             assert_eq!(loaded.says(&[&["conntrack"][..], verb].concat()).code(), 0, "{verb:?}");
         }
@@ -333,8 +316,8 @@ fn commands_end_on_damaged_memory_and_a_flush_mends_it() {
         let flushed = loaded.says(&["conntrack", "flush", "--all", "--json"]).success().unwrap();
         assert_eq!(flushed["rebuilt"], true, "round {round}: {flushed}");
         assert!(!live.exchange(), "round {round}: it was flushed");
-        soundness::check(&soundness::table(loaded.bpffs.path()).unwrap()).unwrap();
-        assert!(loaded.open().unwrap().exchange(), "round {round}");
+        soundness::check(&loaded.table()).unwrap();
+        assert!(loaded.open(80).unwrap().exchange(), "round {round}");
         let again = loaded.says(&["conntrack", "flush", "--all", "--json"]).success().unwrap();
         assert_eq!(again, json!({ "flushed": 1, "rebuilt": false }), "round {round}");
     }
@@ -344,25 +327,25 @@ fn commands_end_on_damaged_memory_and_a_flush_mends_it() {
 #[test]
 fn a_wrong_count_is_mended_without_losing_a_connection() {
     let loaded = Loaded::new();
-    let mut live = loaded.open().unwrap();
+    let mut live = loaded.open(80).unwrap();
     {
-        let table = soundness::table(loaded.bpffs.path()).unwrap();
+        let table = loaded.table();
         (&table).counts().unwrap()[0].store(u64::MAX >> 1, Ordering::Relaxed);
     }
     assert!(live.exchange(), "what is there goes on");
-    assert!(loaded.open().is_err(), "nothing new");
+    assert!(loaded.open(80).is_err(), "nothing new");
     let flushed = loaded.says(&["conntrack", "flush", "--port", "9", "--json"]).success().unwrap();
     assert_eq!(flushed, json!({ "flushed": 0, "rebuilt": true }));
     assert!(live.exchange() && live.exchange_from_server());
-    assert!(loaded.open().unwrap().exchange());
-    soundness::check(&soundness::table(loaded.bpffs.path()).unwrap()).unwrap();
+    assert!(loaded.open(80).unwrap().exchange());
+    soundness::check(&loaded.table()).unwrap();
 }
 
 /// The loader's own words: programs do not read them, commands name the map and the way out.
 #[test]
 fn the_words_of_the_loader_are_not_believed() {
     let loaded = Loaded::new();
-    let mut live = loaded.open().unwrap();
+    let mut live = loaded.open(80).unwrap();
     let maps = datapath::Store::open(loaded.bpffs.path()).unwrap().unwrap().maps();
     let mut count: Array<MapData, [u64; 4]> =
         aya::maps::Map::from_map_data(MapData::from_pin(maps.join("COUNT")).unwrap())
@@ -382,7 +365,7 @@ fn the_words_of_the_loader_are_not_believed() {
             output.said()
         );
     }
-    let load = loaded.fwctl().try_load(&rules(4096), &[]).unwrap();
+    let load = loaded.fwctl().try_load(&web_rules(4096), &[]).unwrap();
     assert_eq!(load.code(), 1, "{}", load.said());
     assert!(live.exchange(), "the programs go on");
     assert_eq!(loaded.says(&["unload", "--force"]).code(), 0);

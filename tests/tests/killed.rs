@@ -1,65 +1,45 @@
 //! Commands that are killed (SIGKILL): no live connection is lost, every hook keeps its program, the table of connections
 //! stays sound, and the next load ends what was begun. Needs root.
 
+use std::ops::Deref;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fw_common::conntrack::{Class, Connection};
-use fw_common::store::Store;
-use fw_common::{Address, FlowKey};
+use fw_tests::filtered::{Filtered, web_rules};
 use fw_tests::fwctl::{self, Fwctl, RULES};
-use fw_tests::netns::{BpffsDir, Rig};
 use fw_tests::traffic::LiveTcp;
 use fw_tests::{kill, soundness};
-use serde_json::{Value, json};
 
 /// Of four commands each.
 const ROUNDS: u32 = 6;
 const SIZES: [u32; 2] = [4096, 20_000];
 
-struct Loaded {
-    rig: Rig,
-    bpffs: BpffsDir,
+struct Loaded(Filtered);
+
+impl Deref for Loaded {
+    type Target = Filtered;
+
+    fn deref(&self) -> &Filtered {
+        &self.0
+    }
 }
 
 impl Loaded {
     fn new() -> Self {
-        let loaded = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
-        loaded.fwctl().load(&rules(SIZES[0])).unwrap();
-        loaded
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap()
+        Self(Filtered::new(&web_rules(SIZES[0])))
     }
 
     fn load_command(&self, conntrack_max: u32) -> Command {
         let mut command = self.fwctl().command(["load", RULES]);
-        command.stdin(fwctl::memory_file(rules(conntrack_max).to_string().as_bytes()).unwrap());
+        command.stdin(fwctl::memory_file(web_rules(conntrack_max).to_string().as_bytes()).unwrap());
         command
-    }
-
-    fn open(&self) -> anyhow::Result<LiveTcp> {
-        let Rig { client, server, .. } = &self.rig;
-        LiveTcp::open(client, (client.v4, 0), server, (server.v4, 80))
-    }
-
-    /// So many others like one that is there, from 11.0.0.0/8.
-    fn fill(&self, connections: u32) {
-        let table = soundness::table(self.bpffs.path()).unwrap();
-        let (like, connection, _): (FlowKey, Connection, Class) =
-            table.iter().find(|(_, _, class)| *class == Class::Confirmed).unwrap();
-        for number in 0..connections {
-            let remote = Address::from_ipv4((0x0b00_0000 + number).to_be_bytes());
-            Store(&table).insert(&FlowKey { remote, ..like }, &connection, Class::Confirmed).unwrap();
-        }
     }
 
     fn check(&self, live: &mut [LiveTcp], when: &str) {
         for (number, live) in live.iter_mut().enumerate() {
             assert!(live.exchange_from_server() && live.exchange(), "{when}: connection {number} is lost");
         }
-        if let Err(error) = soundness::check(&soundness::table(self.bpffs.path()).unwrap()) {
+        if let Err(error) = soundness::check(&self.table()) {
             panic!("{when}: {error}");
         }
     }
@@ -73,24 +53,12 @@ impl Loaded {
     }
 }
 
-/// Nothing but its entry keeps a connection: none is taken over.
-fn rules(conntrack_max: u32) -> Value {
-    json!({
-        "version": 1,
-        "security_groups": { "sg": { "egress": [], "ingress": [
-            { "id": "web", "protocol": "tcp", "from_port": 80, "to_port": 80, "cidr_blocks": ["0.0.0.0/0"] }
-        ] } },
-        "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
-        "settings": { "adopt_seconds": 0, "conntrack_max": conntrack_max }
-    })
-}
-
 /// At changes that a load with another table makes, from before its first hook is turned until all is in its place: each
 /// of those to the file system, and every third call of bpf(2).
 #[test]
 fn a_load_that_is_killed_while_it_replaces_tables_is_ended_by_the_next() {
     let loaded = Loaded::new();
-    let mut live = vec![loaded.open().unwrap()];
+    let mut live = vec![loaded.open(80).unwrap()];
     let calls = kill::before_change(&mut loaded.load_command(SIZES[1]), usize::MAX).unwrap();
     loaded.check(&mut live, "not killed");
     // The directory that says so, and at the end those that go.
@@ -110,11 +78,11 @@ fn a_load_that_is_killed_while_it_replaces_tables_is_ended_by_the_next() {
         }
         unfinished += u32::from(!loaded.status_says(&when));
         // Where one of two hooks is turned, its answer is no answer to the other: then there is none to be lost.
-        if let Ok(new) = loaded.open() {
+        if let Ok(new) = loaded.open(80) {
             opened += 1;
             live.push(new);
         }
-        let report = loaded.fwctl().load(&rules(next)).unwrap();
+        let report = loaded.fwctl().load(&web_rules(next)).unwrap();
         assert!(loaded.status_says(&when), "{when}: {report}");
         loaded.check(&mut live, &when);
         live.truncate(4);
@@ -126,8 +94,8 @@ fn a_load_that_is_killed_while_it_replaces_tables_is_ended_by_the_next() {
 #[test]
 fn commands_that_are_killed_at_any_time_leave_the_table_sound() {
     let loaded = Loaded::new();
-    let mut live = vec![loaded.open().unwrap(), loaded.open().unwrap()];
-    loaded.fwctl().load(&rules(SIZES[1])).unwrap();
+    let mut live = vec![loaded.open(80).unwrap(), loaded.open(80).unwrap()];
+    loaded.fwctl().load(&web_rules(SIZES[1])).unwrap();
     loaded.fill(5000);
     let mut seed = 1u64;
     let mut random = || {
@@ -154,7 +122,7 @@ fn commands_that_are_killed_at_any_time_leave_the_table_sound() {
             kill::after(command(), killed.max(Duration::from_micros(100))).unwrap();
             let when = format!("round {round}: {name} killed after {killed:?} of {whole:?}");
             loaded.status_says(&when);
-            loaded.fwctl().load(&rules(SIZES[1])).unwrap();
+            loaded.fwctl().load(&web_rules(SIZES[1])).unwrap();
             loaded.check(&mut live, &when);
         }
     }

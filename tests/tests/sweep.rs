@@ -6,54 +6,14 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use fw_common::conntrack::{Class, Connection, tick};
 use fw_common::store::{Buckets as _, Store, upkeep::Swept};
 use fw_common::{Address, FlowKey};
-use fw_tests::fwctl::Fwctl;
-use fw_tests::netns::{BpffsDir, Rig};
+use fw_tests::filtered::{Filtered, web_rules};
 use fw_tests::soundness;
-use fw_tests::traffic::LiveTcp;
 use fw_userspace::datapath::{self, ConnectionTable};
-use serde_json::{Value, json};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
-struct Loaded {
-    rig: Rig,
-    bpffs: BpffsDir,
-}
-
-impl Loaded {
-    fn new(conntrack_max: u32) -> Self {
-        let loaded = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
-        loaded.load(conntrack_max);
-        loaded
-    }
-
-    fn load(&self, conntrack_max: u32) -> Value {
-        Fwctl::new(&self.rig.server.namespace, &self.bpffs).unwrap().load(&rules(conntrack_max)).unwrap()
-    }
-
-    fn live(&self) -> LiveTcp {
-        let Rig { client, server, .. } = &self.rig;
-        LiveTcp::open(client, (client.v4, 0), server, (server.v4, 80)).unwrap()
-    }
-
-    fn store(&self) -> datapath::Store {
-        datapath::Store::open(self.bpffs.path()).unwrap().unwrap()
-    }
-
-    fn table(&self) -> ConnectionTable {
-        soundness::table(self.bpffs.path()).unwrap()
-    }
-}
-
-fn rules(conntrack_max: u32) -> Value {
-    json!({
-        "version": 1,
-        "security_groups": { "sg": { "egress": [], "ingress": [
-            { "id": "web", "protocol": "tcp", "from_port": 80, "to_port": 80, "cidr_blocks": ["0.0.0.0/0"] }
-        ] } },
-        "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
-        "settings": { "adopt_seconds": 0, "conntrack_max": conntrack_max }
-    })
+fn store(loaded: &Filtered) -> datapath::Store {
+    datapath::Store::open(loaded.bpffs.path()).unwrap().unwrap()
 }
 
 /// So many of each family, as old as that; how many found a place.
@@ -82,8 +42,8 @@ fn fill(table: &ConnectionTable, count: u32, age_s: u64, class: Class) -> u64 {
 
 #[test]
 fn a_sweep_removes_all_that_has_expired_and_nothing_else() {
-    let loaded = Loaded::new(20_000);
-    let mut live = loaded.live();
+    let loaded = Filtered::new(&web_rules(20_000));
+    let mut live = loaded.open(80).unwrap();
     let table = loaded.table();
     let before = Store(&table).counted();
     // A half-open flow takes no place of a confirmed one, so these come first.
@@ -97,24 +57,24 @@ fn a_sweep_removes_all_that_has_expired_and_nothing_else() {
     // Keys of the same numbers: the young ones took the places of old ones.
     assert_eq!(lasting, 0);
     let all = table.iter().count() as u64;
-    let removed = datapath::sweep(&loaded.store(), Duration::from_secs(20)).unwrap();
+    let removed = datapath::sweep(&store(&loaded), Duration::from_secs(20)).unwrap();
     assert_eq!(removed, all - before - 20, "of {all}");
     assert_eq!(Store(&table).counted(), before + 20);
     soundness::check(&table).unwrap();
     assert!(live.exchange() && live.exchange_from_server());
-    assert_eq!(datapath::sweep(&loaded.store(), Duration::from_secs(20)).unwrap(), 0);
+    assert_eq!(datapath::sweep(&store(&loaded), Duration::from_secs(20)).unwrap(), 0);
 }
 
 /// Each call ends where its time is over and the next goes on there.
 #[test]
 fn sweeps_that_are_cut_short_come_round() {
-    let loaded = Loaded::new(100_000);
+    let loaded = Filtered::new(&web_rules(100_000));
     let table = loaded.table();
     let full = fill(&table, 40_000, 300, Class::Confirmed);
     assert_eq!(full, 80_000);
     let mut calls = 0;
     while Store(&table).counted() > 0 {
-        datapath::sweep(&loaded.store(), Duration::from_micros(1)).unwrap();
+        datapath::sweep(&store(&loaded), Duration::from_micros(1)).unwrap();
         calls += 1;
         assert!(calls < 20_000, "{} are left", Store(&table).counted());
     }
@@ -124,10 +84,10 @@ fn sweeps_that_are_cut_short_come_round() {
 
 #[test]
 fn a_load_sweeps() {
-    let loaded = Loaded::new(4096);
-    let mut live = loaded.live();
+    let loaded = Filtered::new(&web_rules(4096));
+    let mut live = loaded.open(80).unwrap();
     assert_eq!(fill(&loaded.table(), 1500, 300, Class::Confirmed), 3000);
-    loaded.load(4096);
+    loaded.fwctl().load(&web_rules(4096)).unwrap();
     assert_eq!(loaded.table().iter().count(), 1, "a table of this size is swept at once");
     assert!(live.exchange());
 }
@@ -136,9 +96,9 @@ fn a_load_sweeps() {
 /// long before the table does is tested.
 #[test]
 fn a_step_of_the_sweep_is_a_part_whatever_the_table_holds() {
-    let loaded = Loaded::new(262_144);
+    let loaded = Filtered::new(&web_rules(262_144));
     let table = loaded.table();
-    let program = SchedClassifier::from_pin(loaded.store().programs().join("sweep")).unwrap();
+    let program = SchedClassifier::from_pin(store(&loaded).programs().join("sweep")).unwrap();
     let step = || {
         let options = TestRunOptions { data_in: Some(&[0; 16]), ..TestRunOptions::default() };
         let run = program.test_run(options).unwrap();

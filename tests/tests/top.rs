@@ -1,23 +1,27 @@
 //! `fwctl top` on a pseudo terminal, beside real traffic. Needs root.
 
 use std::net::UdpSocket;
+use std::ops::Deref;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fw_tests::fwctl::Fwctl;
-use fw_tests::netns::{BpffsDir, Rig};
+use fw_tests::filtered::Filtered;
 use fw_tests::pty::Pty;
 use fw_tests::traffic::ping;
 use serde_json::json;
 
-struct Watched {
-    rig: Rig,
-    bpffs: BpffsDir,
+struct Watched(Filtered);
+
+impl Deref for Watched {
+    type Target = Filtered;
+
+    fn deref(&self) -> &Filtered {
+        &self.0
+    }
 }
 
 impl Watched {
     fn new() -> Self {
-        let watched = Self { rig: Rig::direct().unwrap(), bpffs: BpffsDir::new().unwrap() };
         let rules = json!({
             "version": 1,
             "security_groups": { "web": { "egress": [], "ingress": [
@@ -25,12 +29,7 @@ impl Watched {
             "interfaces": { "eni-web": { "device": "eth0", "security_groups": ["web"] } },
             "settings": { "conntrack_max": 4096, "adopt_seconds": 0 }
         });
-        watched.fwctl().load(&rules).unwrap();
-        watched
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server, &self.bpffs).unwrap()
+        Self(Filtered::new(&rules))
     }
 
     fn top(&self, colour: bool, columns: u16, lines: u16) -> Pty {

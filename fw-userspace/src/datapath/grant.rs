@@ -217,7 +217,7 @@ impl Wish<'_> {
             taken: self.said.taken.clone(),
             max_memory: self.options.max_memory,
             netns: inspect::netns(),
-            object: object_id(),
+            object: object_id().to_owned(),
         }
     }
 

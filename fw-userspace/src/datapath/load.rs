@@ -56,15 +56,7 @@ pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>
     let mut bindings = Vec::new();
     for (carries, attachment) in attached(policy) {
         let meant = plan::meant(&devices, &said, &carries, attachment).into_iter();
-        bindings.extend(meant.map(|device| Binding {
-            ifindex: device.ifindex,
-            device: device.name.clone(),
-            carries: carries.clone(),
-            bare: device.bare,
-            bridge_port: device.bridge_port,
-            addresses: device.addresses.clone(),
-            adopt_until_ns: 0,
-        }));
+        bindings.extend(meant.map(|device| plan::bind(device, &carries, 0)));
     }
     Ok(bindings)
 }

@@ -87,6 +87,19 @@ pub(super) fn meant<'d>(
     devices.iter().filter(is_meant).collect()
 }
 
+/// A device that carries something.
+pub(super) fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
+    Binding {
+        ifindex: device.ifindex,
+        device: device.name.clone(),
+        carries: carries.clone(),
+        bare: device.bare,
+        bridge_port: device.bridge_port,
+        addresses: device.addresses.clone(),
+        adopt_until_ns,
+    }
+}
+
 impl Plan {
     fn add(
         &mut self,
@@ -111,15 +124,7 @@ impl Plan {
             Some(binding) => binding.adopt_until_ns.max(adoption.all_until_ns),
             None => adoption.new_until_ns,
         };
-        self.bindings.push(Binding {
-            ifindex: device.ifindex,
-            device: device.name.clone(),
-            carries: carries.clone(),
-            bare: device.bare,
-            bridge_port: device.bridge_port,
-            addresses: device.addresses.clone(),
-            adopt_until_ns,
-        });
+        self.bindings.push(bind(device, carries, adopt_until_ns));
         let received = current.and_then(|current| hook_of(&current.hooks, device, Side::Received));
         let (via, why) = match received.filter(|hook| suits(hook.via, attachment.mode)) {
             Some(hook) => (hook.via, hook.why.clone()),

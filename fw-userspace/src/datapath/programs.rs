@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
@@ -84,12 +85,16 @@ impl Sizes {
 }
 
 /// Identifies the object, so that another build replaces the programs.
-pub(super) fn object_id() -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for byte in OBJECT {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{hash:016x}")
+pub(super) fn object_id() -> &'static str {
+    // A load asks twice, and the object is large.
+    static ID: LazyLock<String> = LazyLock::new(|| {
+        let mut hash = 0xcbf2_9ce4_8422_2325u64;
+        for byte in OBJECT {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        format!("{hash:016x}")
+    });
+    &ID
 }
 
 /// Loads the object. Each map is the one pinned at its path in `pins`, or is made there.

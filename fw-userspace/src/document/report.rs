@@ -5,6 +5,7 @@
 use super::json::{Raw, elements, entries, key_text};
 use super::{Finding, Severity};
 use crate::lint::{Code, Levels};
+use crate::nearest::{are_compared, nearest};
 
 /// The findings of one file as they come.
 pub(super) struct Report<'a> {
@@ -66,23 +67,14 @@ impl<'a> Report<'a> {
         word: &str,
         candidates: impl IntoIterator<Item = &'c str>,
     ) -> String {
-        let mut best: Option<(usize, &str)> = None;
-        for candidate in candidates {
-            if word.len() > MAX_COMPARED_BYTES || candidate.len() > MAX_COMPARED_BYTES {
-                continue;
-            }
-            if self.comparisons_left == 0 {
-                break;
-            }
-            self.comparisons_left -= 1;
-            let distance = strsim::damerau_levenshtein(&word.to_lowercase(), &candidate.to_lowercase());
-            // Short words are near to everything: a third of the letters may differ, one always may.
-            let allowed = (word.len().max(candidate.len()) / 3).clamp(1, 4);
-            if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
-                best = Some((distance, candidate));
-            }
-        }
-        best.map_or_else(String::new, |(_, candidate)| format!(", did you mean {candidate:?}?"))
+        let left = &mut self.comparisons_left;
+        let compared =
+            candidates.into_iter().filter(|candidate| are_compared(word, candidate)).take_while(|_| {
+                let is_left = *left > 0;
+                *left = left.saturating_sub(1);
+                is_left
+            });
+        nearest(word, compared).map_or_else(String::new, |candidate| format!(", did you mean {candidate:?}?"))
     }
 
     /// All findings in the order of the file. `document` is the whole value, `None` where the text is not JSON.
@@ -208,9 +200,6 @@ impl Cursor<'_> {
         self.at = at.clamp(self.at, bytes.len());
     }
 }
-
-/// Longer words are not typing mistakes.
-const MAX_COMPARED_BYTES: usize = 64;
 
 /// About a second's worth.
 const MAX_COMPARISONS: usize = 200_000;

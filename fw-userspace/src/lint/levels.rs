@@ -3,6 +3,7 @@
 use super::Code;
 use crate::document::Severity;
 use crate::error::{Error, Result};
+use crate::nearest::nearest;
 
 /// What to make of each code.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,10 +70,8 @@ impl Choice {
 }
 
 fn unknown(option: &str, word: &str) -> Error {
-    let names = || Code::ALL.iter().map(|code| code.name()).chain([ALL]);
-    let distance = |name: &&str| strsim::damerau_levenshtein(word, name);
-    let near = |name: &&str| distance(name) <= 1 + name.len() / 4;
-    match names().min_by_key(distance).filter(near) {
+    let names = Code::ALL.iter().map(|code| code.name()).chain([ALL]);
+    match nearest(word, names) {
         Some(nearest) => {
             Error::input(format!("{option} {word:?} is no code of a finding, did you mean {nearest:?}?"))
         }

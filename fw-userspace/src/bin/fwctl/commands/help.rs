@@ -2,6 +2,7 @@
 
 use clap::{Command, CommandFactory as _};
 use fw_userspace::error::{Error, Result};
+use fw_userspace::nearest::nearest;
 
 use super::Outcome;
 use crate::args::{Arguments, Help};
@@ -50,9 +51,8 @@ fn find<'a>(root: &'a mut Command, words: &[String]) -> Result<&'a mut Command> 
 
 fn unknown(words: &[String], known: &[String]) -> Error {
     let word = words.last().map_or("", String::as_str);
-    let near = known.iter().map(|name| (strsim::damerau_levenshtein(word, name), name)).min();
-    let meant = match near {
-        Some((distance, name)) if distance <= 2 => format!(", did you mean \"{name}\"?"),
+    let meant = match nearest(word, known.iter().map(String::as_str)) {
+        Some(name) => format!(", did you mean \"{name}\"?"),
         _ if known.is_empty() => ": it has no commands of its own".to_owned(),
         _ => format!(", there are {}", known.join(", ")),
     };
