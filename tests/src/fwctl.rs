@@ -91,9 +91,18 @@ impl<'a> Fwctl<'a> {
         arguments: impl IntoIterator<Item = A>,
         text: &[u8],
     ) -> Result<Output> {
+        Self::finish(self.command_with(arguments, text)?)
+    }
+
+    /// That command, to be changed before it is run.
+    pub fn command_with<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+        text: &[u8],
+    ) -> Result<Command> {
         let mut command = self.command(arguments);
         command.stdin(memory_file(text).context("cannot make a memory file")?);
-        Self::finish(command)
+        Ok(command)
     }
 
     /// Runs a command made by [`Self::command`].
@@ -126,6 +135,13 @@ impl<'a> Fwctl<'a> {
     /// `fwctl status --json`, healthy or not.
     pub fn status(&self) -> Result<Value> {
         self.run(["status", "--json"])?.json()
+    }
+
+    /// `fwctl conntrack list --json` with these filters.
+    pub fn connections(&self, filters: &[&str]) -> Result<Vec<Value>> {
+        let output = self.run(["conntrack", "list", "--json"].iter().chain(filters))?;
+        ensure!(output.code() == 0, "{}", output.said());
+        output.stdout.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
     /// The counters of now.

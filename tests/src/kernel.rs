@@ -267,11 +267,6 @@ impl Kernel {
         &self.policy
     }
 
-    /// All entries as they lie there, expired ones included.
-    pub fn entries(&self) -> Vec<(FlowKey, Connection, Class)> {
-        self.connections.iter().collect()
-    }
-
     /// Packets that the counter of a reason has seen, see [`counter_index`].
     pub fn counter(&mut self, index: u32) -> Result<u64> {
         Ok(self.packets("COUNTERS", index, 1)?.into_iter().sum())

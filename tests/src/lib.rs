@@ -23,6 +23,7 @@ pub mod kill;
 pub mod netns;
 pub mod packet;
 pub mod pty;
+pub mod random;
 pub mod reload;
 pub mod run;
 pub mod skb;

@@ -217,6 +217,15 @@ impl Process {
         Ok(Self { child, thing })
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        // SAFETY: takes two numbers; the process is ours, and its number is nobody else's before it is reaped.
+        match unsafe { libc::kill(self.child.id() as i32, signal) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
     /// The program: its pipes, its number, its end.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child

@@ -33,14 +33,7 @@ impl Pty {
     /// Starts a command on a terminal of this size.
     pub fn start(mut command: Command, columns: u16, lines: u16) -> Result<Self> {
         let (keys, terminal) = open(columns, lines)?;
-        for end in [0, 1, 2] {
-            let copy = terminal.try_clone()?;
-            match end {
-                0 => command.stdin(copy),
-                1 => command.stdout(copy),
-                _ => command.stderr(copy),
-            };
-        }
+        command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal.try_clone()?);
         // SAFETY: between fork and exec only async-signal-safe calls are allowed; `lead` is two system calls.
         unsafe { command.pre_exec(lead) };
         let process = Process::start(command.env("TERM", "xterm"))?;
@@ -69,9 +62,8 @@ impl Pty {
     }
 
     /// Sends a signal to the program.
-    pub fn signal(&mut self, signal: i32) {
-        // SAFETY: takes two numbers; the process is ours and not yet reaped.
-        unsafe { libc::kill(self.process.child().id() as i32, signal) };
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.process.signal(signal).context("cannot send a signal")
     }
 
     /// The screen as soon as it is so.

@@ -37,9 +37,7 @@ impl Loaded {
     }
 
     fn list(&self, filters: &[&str]) -> Vec<Value> {
-        let output = self.fwctl().run([&["conntrack", "list", "--json"][..], filters].concat()).unwrap();
-        assert_eq!(output.code(), 0, "{}", output.said());
-        output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.fwctl().connections(filters).unwrap()
     }
 
     fn count(&self, options: &[&str]) -> Value {

@@ -12,6 +12,7 @@ use fw_tests::filtered::{Filtered, web_rules};
 use fw_tests::fwctl::Output;
 use fw_tests::kernel::{Kernel, Received};
 use fw_tests::packet;
+use fw_tests::random::Random;
 use fw_tests::soundness;
 use fw_tests::workload::kernel_with;
 use fw_userspace::datapath;
@@ -39,26 +40,14 @@ const RULES: &str = r#"{
                            "security_groups": ["g"] } }
 }"#;
 
-/// Of 64 bits, for damage that can be had again.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A word in the place of another: any, one bit changed, all of them set, none.
-    fn word(&mut self, before: u64) -> u64 {
-        match self.next() % 8 {
-            0 => u64::MAX,
-            1 => 0,
-            2..=4 => before ^ (1 << (self.next() % 64)),
-            5 => before,
-            _ => self.next(),
-        }
+/// A word in the place of another: any, one bit changed, all of them set, none.
+fn damaged(random: &mut Random, before: u64) -> u64 {
+    match random.next() % 8 {
+        0 => u64::MAX,
+        1 => 0,
+        2..=4 => before ^ (1 << (random.next() % 64)),
+        5 => before,
+        _ => random.next(),
     }
 }
 
@@ -66,7 +55,7 @@ impl Random {
 fn damage<'a, B: Buckets<'a, Cell = AtomicU64>>(buckets: B, random: &mut Random) {
     let total = buckets.layout().total();
     let mut change = |word: &AtomicU64| {
-        word.store(random.word(word.load(Ordering::Relaxed)), Ordering::Relaxed);
+        word.store(damaged(random, word.load(Ordering::Relaxed)), Ordering::Relaxed);
     };
     for number in 0..total {
         buckets.tags(number).into_iter().flatten().for_each(&mut change);

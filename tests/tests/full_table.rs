@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 use fw_common::{Hook, Reason, Verdict};
-use fw_tests::kernel::{IFINDEX, Kernel, Received};
+use fw_tests::kernel::{Kernel, Received};
 use fw_tests::packet;
-use fw_userspace::compile::{self, Numbering};
-use fw_userspace::document;
+use fw_tests::workload::kernel_with;
 
 /// The table of the object as it is built, and what it keeps for `reserved` rules.
 const MAX: u16 = 1024;
@@ -46,14 +45,7 @@ struct Table {
 
 impl Table {
     fn new() -> Result<Self> {
-        let policy = document::read(RULES.as_bytes()).policy.expect("the rules are right");
-        let mut bindings = compile::pretend_bindings(&policy);
-        for binding in &mut bindings {
-            binding.ifindex = IFINDEX;
-        }
-        let compiled = compile::compile(&policy, &bindings, Numbering::default(), 1)?;
-        let mut kernel = Kernel::load()?;
-        kernel.publish(&compiled.patch)?;
+        let (kernel, compiled) = kernel_with(RULES.as_bytes())?;
         Ok(Self { kernel, zone: compiled.zones[0].0 })
     }
 

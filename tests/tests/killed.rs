@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fw_tests::filtered::{Filtered, web_rules};
-use fw_tests::fwctl::{self, Fwctl, RULES};
+use fw_tests::fwctl::{Fwctl, RULES};
+use fw_tests::random::Random;
 use fw_tests::traffic::LiveTcp;
 use fw_tests::{kill, soundness};
 
@@ -30,15 +31,12 @@ impl Loaded {
     }
 
     fn load_command(&self, conntrack_max: u32) -> Command {
-        let mut command = self.fwctl().command(["load", RULES]);
-        command.stdin(fwctl::memory_file(web_rules(conntrack_max).to_string().as_bytes()).unwrap());
-        command
+        let rules = web_rules(conntrack_max).to_string();
+        self.fwctl().command_with(["load", RULES], rules.as_bytes()).unwrap()
     }
 
     fn check(&self, live: &mut [LiveTcp], when: &str) {
-        for (number, live) in live.iter_mut().enumerate() {
-            assert!(live.exchange_from_server() && live.exchange(), "{when}: connection {number} is lost");
-        }
+        all_go_on(live, when);
         if let Err(error) = soundness::check(&self.table()) {
             panic!("{when}: {error}");
         }
@@ -50,6 +48,12 @@ impl Loaded {
         let is_well = output.code() == 0;
         assert!(is_well || output.stderr.contains("`fwctl load FILE`"), "{when}: {}", output.said());
         is_well
+    }
+}
+
+fn all_go_on(live: &mut [LiveTcp], when: &str) {
+    for (number, live) in live.iter_mut().enumerate() {
+        assert!(live.exchange_from_server() && live.exchange(), "{when}: connection {number} is lost");
     }
 }
 
@@ -73,9 +77,7 @@ fn a_load_that_is_killed_while_it_replaces_tables_is_ended_by_the_next() {
         let next = max.next().unwrap();
         kill::before_change(&mut loaded.load_command(next), at).unwrap();
         killed += 1;
-        for (number, live) in live.iter_mut().enumerate() {
-            assert!(live.exchange_from_server() && live.exchange(), "{when}: connection {number} is cut");
-        }
+        all_go_on(&mut live, &when);
         unfinished += u32::from(!loaded.status_says(&when));
         // Where one of two hooks is turned, its answer is no answer to the other: then there is none to be lost.
         if let Ok(new) = loaded.open(80) {
@@ -97,11 +99,7 @@ fn commands_that_are_killed_at_any_time_leave_the_table_sound() {
     let mut live = vec![loaded.open(80).unwrap(), loaded.open(80).unwrap()];
     loaded.fwctl().load(&web_rules(SIZES[1])).unwrap();
     loaded.fill(5000);
-    let mut seed = 1u64;
-    let mut random = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        seed >> 33
-    };
+    let mut random = Random(1);
     let flush = || loaded.fwctl().command(["conntrack", "flush", "--address", "11.0.0.0/8"]);
     let list = || loaded.fwctl().command(["conntrack", "list", "--json"]);
     let mut sizes = SIZES.iter().copied().cycle();
@@ -118,7 +116,7 @@ fn commands_that_are_killed_at_any_time_leave_the_table_sound() {
             Fwctl::finish(command()).unwrap();
             let whole = start.elapsed();
             loaded.fill(200);
-            let killed = whole.mul_f64((random() % 1000) as f64 / 1000.0);
+            let killed = whole.mul_f64(random.below(1000) as f64 / 1000.0);
             kill::after(command(), killed.max(Duration::from_micros(100))).unwrap();
             let when = format!("round {round}: {name} killed after {killed:?} of {whole:?}");
             loaded.status_says(&when);

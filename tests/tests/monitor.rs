@@ -13,6 +13,7 @@ use fw_common::event::{Allowance, Event};
 use fw_tests::fwctl::{Fwctl, RULES};
 use fw_tests::netns::{BpffsDir, Process, Rig};
 use fw_tests::traffic::{Echo, ping, tcp_connect};
+use fw_userspace::datapath::Store;
 use serde_json::{Value, json};
 
 /// A client and, behind a router, a server that filters its own NIC.
@@ -74,7 +75,7 @@ impl Watched {
     }
 
     fn pin(&self, map: &str) -> PathBuf {
-        self.bpffs.path().join("schema-3/maps").join(map)
+        Store::open(self.bpffs.path()).unwrap().unwrap().maps().join(map)
     }
 
     /// What the programs tell of from now on, with no `fwctl` between.
@@ -101,7 +102,7 @@ struct Monitor {
 }
 
 impl Monitor {
-    /// Starts one; it is listening when this returns, and has told of nothing but our probes.
+    /// Starts one.
     fn start(watched: &Watched, arguments: &[&str]) -> Self {
         let mut command = watched.fwctl().command(["monitor"].iter().chain(arguments));
         let mut process = Process::start(command.stdout(Stdio::piped()).stderr(Stdio::piped())).unwrap();
@@ -120,6 +121,7 @@ impl Monitor {
         Self { process, lines, complaints }
     }
 
+    /// The same; it is listening when this returns, and has told of nothing but our probes.
     fn listening(watched: &Watched, arguments: &[&str]) -> Self {
         let monitor = Self::start(watched, arguments);
         let start = Instant::now();
@@ -150,10 +152,8 @@ impl Monitor {
         panic!("not among {seen:#?}");
     }
 
-    fn signal(&mut self, signal: i32) {
-        let id = self.process.child().id() as i32;
-        // SAFETY: our own child, which has not been waited for.
-        assert_eq!(unsafe { libc::kill(id, signal) }, 0);
+    fn signal(&self, signal: i32) {
+        self.process.signal(signal).unwrap();
     }
 
     fn end(mut self) -> (ExitStatus, Vec<String>, String) {
@@ -267,7 +267,7 @@ fn text_has_a_line_for_each_packet() {
 fn a_flood_is_bounded_and_what_is_suppressed_is_counted() {
     const SENT: u32 = 60_000;
     let watched = Watched::new();
-    let mut monitor = Monitor::listening(&watched, &["--drops", "--json"]);
+    let monitor = Monitor::listening(&watched, &["--drops", "--json"]);
     while monitor.lines.try_recv().is_ok() {}
     let start = Instant::now();
     watched.flood(SENT);
@@ -310,7 +310,7 @@ fn one_reader_at_a_time_and_nothing_is_told_after_it() {
 
     // One that ends puts everything back.
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        let mut monitor = Monitor::listening(&watched, &["--drops"]);
+        let monitor = Monitor::listening(&watched, &["--drops"]);
         monitor.signal(signal);
         let (status, _, complaints) = monitor.end();
         assert_eq!((status.code(), complaints.as_str()), (Some(0), ""));

@@ -3,12 +3,12 @@
 //!
 //! A step is one access to a shared word. The two run by turns, so that an order can be prescribed and run again.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use fw_common::conntrack::{Class, Connection};
 use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Cell, Layout, Store, TAG_WORDS};
 use fw_common::{Address, FlowKey};
+use fw_tests::soundness;
 
 const LAYOUT: Layout = Layout { ipv4: 2, ipv6: 2, connections: 1024 };
 const NOW_NS: u64 = 1 << 40;
@@ -115,25 +115,11 @@ impl Table {
         Self { buckets, tags, counts: [word(), word()] }
     }
 
-    fn entries(&self) -> Vec<(FlowKey, Connection, Class)> {
-        let places =
-            (0..LAYOUT.total()).flat_map(|bucket| (0..Layout::PLACES).map(move |place| (bucket, place)));
-        places.filter_map(|(bucket, place)| Store(self).read(bucket, place)).collect()
-    }
-
     /// What must hold whenever nobody is at work.
     fn check(&self, order: &Order) {
-        let entries = self.entries();
-        let keys: HashSet<FlowKey> = entries.iter().map(|(key, ..)| *key).collect();
-        assert_eq!(keys.len(), entries.len(), "{:?}: one flow twice: {entries:?}", order.changes);
-        let confirmed = entries.iter().filter(|(.., class)| *class == Class::Confirmed).count() as u64;
-        assert_eq!(Store(self).counted(), confirmed, "{:?}: miscounted", order.changes);
-        let tags = self.tags.iter().flat_map(|tags| tags.iter().take(4));
-        let taken: u32 = tags
-            .map(|word| word.value.load(Ordering::SeqCst))
-            .map(|word| (0..4).filter(|lane| word >> (16 * lane) & 0xffff != 0).count() as u32)
-            .sum();
-        assert_eq!(taken as usize, entries.len(), "{:?}: a place is neither free nor filled", order.changes);
+        if let Err(error) = soundness::check(self) {
+            panic!("{:?}: {error}: {:?}", order.changes, soundness::entries(self));
+        }
     }
 }
 
@@ -247,7 +233,7 @@ fn insert(table: &Table, number: u16, class: Class) {
 }
 
 fn class_of(table: &Table, number: u16) -> Option<Class> {
-    table.entries().into_iter().find(|(found, ..)| *found == key(number)).map(|(.., class)| class)
+    soundness::entries(table).into_iter().find(|(found, ..)| *found == key(number)).map(|(.., class)| class)
 }
 
 #[test]
@@ -314,7 +300,7 @@ fn an_expired_entry_makes_room_for_its_successor_and_for_no_second() {
 fn a_full_table_loses_no_connection_to_two_newcomers() {
     let fill = |table: &Table| {
         let mut number = 100;
-        while table.entries().len() < 31 {
+        while soundness::entries(table).len() < 31 {
             let _ = Store(table).insert(&key(number), &connection(), Class::Confirmed);
             number += 1;
         }
@@ -325,7 +311,7 @@ fn a_full_table_loses_no_connection_to_two_newcomers() {
         }
     };
     explore(fill, [&newcomer(1), &newcomer(2)], |table, order| {
-        assert_eq!(table.entries().len(), 32, "{order}");
+        assert_eq!(soundness::entries(table).len(), 32, "{order}");
         assert!(class_of(table, 1).is_some() != class_of(table, 2).is_some(), "{order}");
     });
 }

@@ -41,9 +41,7 @@ impl Live {
     }
 
     fn listed(&self) -> Vec<Value> {
-        let output = self.fwctl().run(["conntrack", "list", "--json"]).unwrap();
-        assert_eq!(output.code(), 0, "{}", output.said());
-        output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.fwctl().connections(&[]).unwrap()
     }
 
     fn used(&self) -> u64 {
@@ -459,8 +457,8 @@ fn without_the_list_of_sockets_the_load_goes_on_with_the_window() {
         let mut ssh = live.inbound(22);
         let mut rules = rules(&[rule("ssh", 22)], &[]);
         rules["settings"]["adopt_seconds"] = json!(window_s);
-        let mut command = live.fwctl().command(["load", fwctl::RULES, "--json"]);
-        command.stdin(fwctl::memory_file(&serde_json::to_vec(&rules).unwrap()).unwrap());
+        let text = serde_json::to_vec(&rules).unwrap();
+        let mut command = live.fwctl().command_with(["load", fwctl::RULES, "--json"], &text).unwrap();
         // SAFETY: two system calls, with memory that lives until they are over.
         unsafe { command.pre_exec(refuse_socket_diagnostics) };
         let report = Fwctl::finish(command).unwrap().success().unwrap();

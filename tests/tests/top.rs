@@ -116,7 +116,7 @@ fn eighty_columns_show_what_happens_and_quitting_gives_the_terminal_back() {
         if signal == 0 {
             top.press(keys).unwrap();
         } else {
-            top.signal(signal);
+            top.signal(signal).unwrap();
         }
         ends(top, cooked, how);
     }

@@ -106,8 +106,7 @@ fn an_interrupted_process_leaves_nothing() {
         let ready = lines.map_while(Result::ok).find(|line| line.starts_with("ready ")).unwrap();
         let paths: Vec<PathBuf> = ready.split_whitespace().skip(1).map(PathBuf::from).collect();
         assert!(paths.len() == 2 && paths.iter().all(|path| path.exists()), "{paths:?}");
-        // SAFETY: takes two numbers; the process is ours and not yet reaped.
-        unsafe { libc::kill(process.child().id() as i32, signal) };
+        process.signal(signal).unwrap();
         let status = process.child().wait().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(signal));
         assert!(!paths.iter().any(|path| path.exists()), "{paths:?}");

@@ -1,6 +1,7 @@
 //! Parts `rules` and `cidrs`: what a dropped packet costs, against the number of rules and of CIDRs.
 
 use anyhow::Result;
+use fw_tests::random::Random;
 
 use crate::figures::{Goal, Limit, Sample};
 use crate::grid::{Cell, Grid};
@@ -8,7 +9,6 @@ use crate::keys::{Kind, Layer, Place};
 use crate::lane::Variant;
 use crate::nft::Form;
 use crate::options::Options;
-use crate::random::Random;
 use crate::results::{self, Results};
 use crate::sets::Set;
 use crate::{geo, plots};

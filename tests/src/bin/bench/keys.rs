@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use fw_common::Reason;
 use fw_tests::instruments::FRAME;
 use fw_tests::packet::{self, flag};
+use fw_tests::random::Random;
 use ipnet::IpNet;
 
-use crate::random::Random;
 use crate::sets::{CLOSED_PORT, LIST_PORTS, SERVER, Set, Term, Transport};
 
 /// The layer that is to deny a frame.

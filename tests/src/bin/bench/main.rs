@@ -22,7 +22,6 @@ mod nft;
 mod options;
 mod plots;
 mod publish;
-mod random;
 mod reloads;
 mod results;
 mod sets;

@@ -3,11 +3,11 @@
 
 use anyhow::{Result, ensure};
 use fw_tests::instruments::{Instruments, READS};
+use fw_tests::random::Random;
 use serde::Serialize;
 
 use crate::figures::Sample;
 use crate::options::Options;
-use crate::random::Random;
 use crate::results::{self, Results};
 
 /// Kilobytes: from what the second cache of a core holds to what no cache does.

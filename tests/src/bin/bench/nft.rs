@@ -36,10 +36,14 @@ pub(crate) fn is_installed() -> bool {
 
 /// Puts a set in force for `eth0` of the namespace.
 pub(crate) fn load(namespace: &Namespace, set: &Set, form: Form) -> Result<()> {
+    put(namespace, &ruleset(set, form))
+}
+
+/// Puts rules in force.
+pub(crate) fn put(namespace: &Namespace, text: &str) -> Result<()> {
     let seconds = SECONDS_TO_LOAD.to_string();
     let mut nft = namespace.command("timeout", [seconds.as_str(), "nft", "-f", "-"]);
     let mut child = nft.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let text = ruleset(set, form);
     // It may end before it has read everything; its status says why.
     let written = child.stdin.take().context("no pipe to nft")?.write_all(text.as_bytes());
     let output = child.wait_with_output()?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use fw_tests::netns::Rig;
+use fw_tests::random::Random;
 use fw_tests::workload;
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
@@ -13,7 +14,6 @@ use crate::figures::{Goal, Limit, Sample};
 use crate::filter::Loaded;
 use crate::geo;
 use crate::options::Options;
-use crate::random::Random;
 use crate::results::{self, Results};
 use crate::sets::Set;
 

@@ -1,9 +1,6 @@
 //! The rules of this part, for fwctl and for nftables: what is asked for is a tracked connection, or an open one.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use fw_tests::netns::Rig;
 use fw_tests::workload;
 use fw_userspace::model::Policy;
@@ -65,14 +62,7 @@ icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
 
 /// Puts those in force on the server.
 pub(super) fn load_nft(rig: &Rig) -> Result<()> {
-    let mut command = rig.server.command("nft", ["-f", "-"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    child.stdin.take().context("no pipe to nft")?.write_all(nft().as_bytes())?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("nft: {}", said.lines().next().unwrap_or("it says nothing"));
-    }
+    crate::nft::put(&rig.server, &nft())?;
     // The third segments of the handshakes acknowledge any number, not the cookie.
     rig.server.sysctl("netfilter/nf_conntrack_tcp_be_liberal", "1")?;
     // And none opens a connection, as with fwctl.

@@ -8,10 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
 use fw_common::Reason;
-use fw_common::store::Store;
 use fw_tests::instruments::Instruments;
 use fw_tests::netns::{Rig, join};
-use fw_userspace::datapath::{self, ConnectionTable};
+use fw_userspace::datapath;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::frames::{self, Kind, MARKED_TTL, TRACKED_PORT};
@@ -178,8 +177,7 @@ impl Track {
     /// How many connections the filter counts.
     pub(super) fn connections(&self) -> Result<u64> {
         if let Some(loaded) = &self.loaded {
-            let store = datapath::Store::open(loaded.bpffs())?.context("nothing is loaded")?;
-            return Ok(Store(&ConnectionTable::open(&store.maps())?).counted());
+            return Ok(datapath::fill(loaded.bpffs())?.used);
         }
         ensure!(self.is_nft, "a track without a filter has no connections");
         self.rig.server.run(|| {

@@ -2,11 +2,13 @@
 //! generators, OOPSLA 2014).
 
 /// The state.
-pub(crate) struct Random(pub(crate) u64);
+#[derive(Clone, Copy, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
     /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
+    #[expect(clippy::should_implement_trait, reason = "it never ends")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -15,17 +17,17 @@ impl Random {
     }
 
     /// One below `limit`, which is not 0.
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
     /// 128 bits.
-    pub(crate) fn wide(&mut self) -> u128 {
+    pub fn wide(&mut self) -> u128 {
         u128::from(self.next()) << 64 | u128::from(self.next())
     }
 
     /// Moves `count` of the items, picked at random, to the front and leaves those.
-    pub(crate) fn pick<T>(&mut self, mut items: Vec<T>, count: usize) -> Vec<T> {
+    pub fn pick<T>(&mut self, mut items: Vec<T>, count: usize) -> Vec<T> {
         for at in 0..count.min(items.len()) {
             let other = at + self.below(items.len() - at);
             items.swap(at, other);
