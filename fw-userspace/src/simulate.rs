@@ -86,13 +86,18 @@ impl Simulation {
 
     /// Judges a frame at an interface, or at the leg of a subnet. `None` if neither has this name and a device.
     pub fn judge(&self, at: &str, direction: Direction, frame: &[u8]) -> Option<Judged<'_>> {
-        let seen = self.sighting(at, direction)?;
-        let decision = judge(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone());
+        let decision = self.decide(at, direction, frame)?;
         Some(Judged {
             decision,
             acl_rule: self.rule(decision.acl_rule),
             group_rule: self.rule(decision.group_rule),
         })
+    }
+
+    /// The same, rules by their slots.
+    pub(crate) fn decide(&self, at: &str, direction: Direction, frame: &[u8]) -> Option<Decision> {
+        let seen = self.sighting(at, direction)?;
+        Some(judge(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone()))
     }
 
     /// What [`Self::judge`] would say, without a trace.

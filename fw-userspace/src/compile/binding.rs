@@ -76,6 +76,16 @@ pub fn pretend_bindings(policy: &Policy) -> Vec<Binding> {
         .collect()
 }
 
+/// The same with the addresses of these devices; several of one interface are one.
+pub(crate) fn pretend_bindings_like(policy: &Policy, devices: &[Binding]) -> Vec<Binding> {
+    let mut bindings = pretend_bindings(policy);
+    for binding in &mut bindings {
+        let same = devices.iter().filter(|device| device.carries == binding.carries);
+        binding.addresses = same.flat_map(|device| &device.addresses).copied().collect();
+    }
+    bindings
+}
+
 /// Interfaces, then legs, that are to be on this host.
 pub(crate) fn attached(policy: &Policy) -> impl Iterator<Item = (Carries, &Attachment)> {
     let interfaces = policy.interfaces.iter().filter_map(|(name, interface)| {

@@ -57,6 +57,7 @@ use rows::Tables;
 use rules::Rules;
 
 pub(crate) use binding::attached;
+pub(crate) use binding::pretend_bindings_like;
 pub use binding::{Binding, Carries, pretend_bindings};
 pub(crate) use book::ListId;
 pub use bounds::{Bounds, DEFAULT_MAX_MEMORY};

@@ -163,7 +163,7 @@ fn packet_event<'a>(names: &'a Names, event: &Event) -> Option<PacketEvent<'a>> 
         interface: names.interface(event.zone),
         device: names.device(event.ifindex),
         direction: decision.direction.name(),
-        verdict: crate::report::verdict_name(&decision),
+        verdict: crate::report::verdict_name(decision.reason, decision.observed),
         layer: reason.layer().name(),
         reason: reason.name(),
         protocol: is_ip.then_some(ProtocolName(protocol)),

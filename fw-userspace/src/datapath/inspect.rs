@@ -7,7 +7,7 @@ use std::path::Path;
 use aya::maps::{HashMap, MapData};
 use fw_common::conntrack::Class;
 use fw_common::verdict::{Counter, counter_index};
-use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason, Verdict};
+use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason};
 
 use super::clock::monotonic_ns;
 use super::connections::{ConnectionTable, Founded};
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::model::{AclChoice, Faces, Policy};
 use crate::report::{
     EthertypeStatus, HookReport, InterfaceStatus, LoadReport, PendingDevice, ReasonStats, RuleStats, Stats,
-    Status, TableStatus,
+    Status, TableStatus, verdict_name,
 };
 
 /// The file that was loaded, byte for byte.
@@ -87,15 +87,10 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
                 if total.packets == 0 {
                     continue;
                 }
-                let verdict = match (reason.verdict(), would_deny) {
-                    (Verdict::Pass, _) => "allow",
-                    (Verdict::Drop, false) => "deny",
-                    (Verdict::Drop, true) => "would_deny",
-                };
                 reasons.push(ReasonStats {
                     interface: name.clone(),
                     direction: direction.name(),
-                    verdict,
+                    verdict: verdict_name(reason, would_deny),
                     layer: reason.layer().name(),
                     reason: reason.name(),
                     says: reason.says(),

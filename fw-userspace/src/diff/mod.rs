@@ -37,7 +37,9 @@ use fw_common::Direction;
 use fw_common::address::Family;
 use indexmap::IndexMap;
 
-use crate::compile::{Binding, Bounds, Carries, CompileError, Filter, Flattened, attached, pretend_bindings};
+use crate::compile::{
+    Binding, Bounds, Carries, CompileError, Filter, Flattened, attached, pretend_bindings_like,
+};
 use crate::datapath;
 use crate::error::{Error, Result};
 use crate::model::{ExemptServices, Policy};
@@ -91,11 +93,7 @@ impl Side {
 
     /// Devices that are missing count: they will be filtered when they come. Several of one interface are one.
     fn on(policy: Policy, devices: &[Binding]) -> Self {
-        let mut bindings = pretend_bindings(&policy);
-        for binding in &mut bindings {
-            let same = devices.iter().filter(|device| device.carries == binding.carries);
-            binding.addresses = same.flat_map(|device| &device.addresses).copied().collect();
-        }
+        let bindings = pretend_bindings_like(&policy, devices);
         Self { policy, bindings }
     }
 

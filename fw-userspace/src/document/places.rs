@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 
 use fw_common::Direction;
+use ipnet::IpNet;
 
 use super::scalar::Name;
-use super::types::{Document, DocumentEntry, DocumentNetworkAcl, DocumentRule, DocumentSecurityGroup};
+use super::types::{
+    Document, DocumentEntry, DocumentNetworkAcl, DocumentPrefixList, DocumentRule, DocumentSecurityGroup,
+};
 use super::value::{At, Field, List, Named, NamedItem};
 use crate::lint::Place;
 
@@ -13,7 +16,9 @@ use crate::lint::Place;
 pub(super) struct Places<'d> {
     acls: Index<'d, DocumentNetworkAcl>,
     groups: Index<'d, DocumentSecurityGroup>,
-    lists: HashMap<&'d str, usize>,
+    lists: Index<'d, DocumentPrefixList>,
+    /// The CIDRs of the rules that something was said of, without host bits.
+    nets: HashMap<(&'d str, Direction, usize), HashMap<IpNet, usize>>,
     /// The entries of the ACLs that something was said of, by their numbers.
     entries: HashMap<(&'d str, Direction), HashMap<u16, usize>>,
 }
@@ -22,16 +27,14 @@ type Index<'d, T> = HashMap<&'d str, &'d NamedItem<T>>;
 
 impl<'d> Places<'d> {
     pub(super) fn of(document: &'d Document) -> Self {
-        fn keys<T>(field: &Field<Named<T>>) -> HashMap<&str, usize> {
-            field.items().iter().map(|item| (item.name.as_str(), item.key_at)).collect()
-        }
         fn index<T>(field: &Field<Named<T>>) -> Index<'_, T> {
             field.items().iter().map(|item| (item.name.as_str(), item)).collect()
         }
         Self {
             acls: index(&document.network_acls),
             groups: index(&document.security_groups),
-            lists: keys(&document.prefix_lists),
+            lists: index(&document.prefix_lists),
+            nets: HashMap::new(),
             entries: HashMap::new(),
         }
     }
@@ -41,21 +44,18 @@ impl<'d> Places<'d> {
         match place {
             Place::Acl(name) => self.acls.get(name).map(|acl| acl.key_at),
             Place::Entry(name, direction, number) => self.entry(name, direction, number),
-            Place::Group(name) => self.groups.get(name).map(|group| group.key_at),
+            Place::Group(name) => self.offset_of_group(name),
             Place::Rule(name, direction, index) => {
                 self.rule(name, direction, index).map(|rule| rule.at).or_else(|| self.offset_of_group(name))
             }
-            Place::RuleNet(name, direction, index, net) => self.in_rule(name, direction, index, |rule| {
-                let written = rule.cidr_blocks.list();
-                written.iter().find(|cidr| cidr.value.0.trunc() == net).map(|cidr| cidr.at)
-            }),
+            Place::RuleNet(name, direction, index, net) => self.rule_net(name, direction, index, net),
             Place::RuleGroup(name, direction, index, group) => {
                 self.in_rule(name, direction, index, |rule| named(&rule.security_groups, group))
             }
             Place::RuleList(name, direction, index, list) => {
                 self.in_rule(name, direction, index, |rule| named(&rule.prefix_lists, list))
             }
-            Place::PrefixList(name) => self.lists.get(name).copied(),
+            Place::PrefixList(name) => self.lists.get(name).map(|list| list.key_at),
         }
         .unwrap_or_default()
     }
@@ -82,6 +82,16 @@ impl<'d> Places<'d> {
             Direction::Egress => &group.value.egress,
         };
         list.list().get(index)
+    }
+
+    fn rule_net(&mut self, name: &str, direction: Direction, index: usize, net: IpNet) -> Option<usize> {
+        let rule = self.rule(name, direction, index)?;
+        let (name, _) = self.groups.get_key_value(name)?;
+        let nets = self.nets.entry((*name, direction, index)).or_insert_with(|| {
+            // Backwards: of equal ones the first counts.
+            rule.value.cidr_blocks.list().iter().rev().map(|cidr| (cidr.value.0.trunc(), cidr.at)).collect()
+        });
+        nets.get(&net).copied().or(Some(rule.at))
     }
 
     /// A part of a rule, the rule if it was written otherwise, as `self` is.

@@ -14,7 +14,7 @@ use super::change::{self, Change};
 use super::flow::{Endpoint, Flow, IcmpType};
 use super::frame::RawFrame;
 use super::source::{Explainer, Explanation};
-use crate::compile::{Binding, pretend_bindings};
+use crate::compile::{Binding, pretend_bindings_like};
 use crate::datapath;
 use crate::error::{Error, Result};
 use crate::model::{Attachment, DeviceSelector, Faces, Mode, Policy};
@@ -145,17 +145,17 @@ fn walk(mut ground: Ground, from: &str, to: &str, service: Service) -> Result<Pa
     }
     ground.attach(from)?;
     ground.attach(to)?;
-    let mut families = Vec::new();
+    let mut flows = Vec::new();
     for (family, is_ipv4) in [("ipv4", true), ("ipv6", false)] {
         let address =
             |name| ground.addresses(name).into_iter().find(|address: &IpAddr| address.is_ipv4() == is_ipv4);
         if let (Some(source), Some(destination)) = (address(from), address(to))
             && let Some(flow) = service.flow(source, destination)?
         {
-            families.push(ground.family(family, (from, to), &flow)?);
+            flows.push((family, flow));
         }
     }
-    if families.is_empty() {
+    if flows.is_empty() {
         let of = |name| {
             let listed: Vec<String> = ground.addresses(name).iter().map(ToString::to_string).collect();
             if listed.is_empty() { "no address".to_owned() } else { listed.join(", ") }
@@ -167,6 +167,9 @@ fn walk(mut ground: Ground, from: &str, to: &str, service: Service) -> Result<Pa
             of(to)
         )));
     }
+    let explainer = ground.explainer()?;
+    let families = flows.iter().map(|(family, flow)| ground.family(family, &explainer, (from, to), flow));
+    let families = families.collect::<Result<_>>()?;
     Ok(PathReport { from: from.to_owned(), to: to.to_owned(), service: service.to_string(), families })
 }
 
@@ -210,60 +213,65 @@ impl Ground {
         bound.flat_map(|binding| binding.addresses.clone()).collect()
     }
 
-    fn family(&self, family: &'static str, ends: (&str, &str), flow: &Flow) -> Result<FamilyPath> {
-        let steps = self.steps(ends, flow)?;
-        let passes = steps.iter().all(Step::passes);
-        let mut changes = Vec::new();
-        if !passes {
-            let mut changed = Self { policy: self.policy.clone(), bindings: self.bindings.clone() };
-            while changes.len() < MOST_CHANGES {
-                let steps = changed.steps(ends, flow)?;
-                let Some(blocked) = steps.last().filter(|step| !step.passes()) else { break };
-                let other = if blocked.interface == ends.0 { ends.1 } else { ends.0 };
-                let Some(change) = change::against(&mut changed.policy, blocked, other) else {
-                    changes.clear();
-                    break;
-                };
-                changes.push(change);
-            }
+    fn family(
+        &self,
+        family: &'static str,
+        explainer: &Explainer,
+        ends: (&str, &str),
+        flow: &Flow,
+    ) -> Result<FamilyPath> {
+        let steps = steps(explainer, ends, flow)?;
+        let mut changed = Self { policy: self.policy.clone(), bindings: self.bindings.clone() };
+        let (mut tried, mut changes) = (steps.clone(), Vec::new());
+        while changes.len() < MOST_CHANGES
+            && let Some(blocked) = tried.last().filter(|step| !step.passes())
+        {
+            let other = if blocked.interface == ends.0 { ends.1 } else { ends.0 };
+            let Some(change) = change::against(&mut changed.policy, blocked, other) else {
+                changes.clear();
+                break;
+            };
+            changes.push(change);
+            tried = self::steps(&changed.explainer()?, ends, flow)?;
         }
+        let passes = steps.iter().all(Step::passes);
         Ok(FamilyPath { family, verdict: if passes { "allow" } else { "deny" }, steps, changes })
     }
 
-    /// As far as the packet, or its answer, gets.
-    fn steps(&self, (from, to): (&str, &str), flow: &Flow) -> Result<Vec<Step>> {
-        let mut bindings = pretend_bindings(&self.policy);
-        for binding in &mut bindings {
-            let bound = self.bindings.iter().find(|bound| bound.carries == binding.carries);
-            binding.addresses = bound.map_or_else(Vec::new, |bound| bound.addresses.clone());
-        }
+    /// Of a host where nothing has happened yet.
+    fn explainer(&self) -> Result<Explainer> {
+        let bindings = pretend_bindings_like(&self.policy, &self.bindings);
         let simulation = Simulation::with_bindings(self.policy.clone(), bindings)
             .map_err(|error| Error::input(error.to_string()))?;
-        let explainer = Explainer::of_simulation(simulation);
-        let (out, back) = (Direction::Egress, Direction::Ingress);
-        let mut way = vec![("forward", from, out, *flow), ("forward", to, back, *flow)];
-        if let Some(reply) = flow.reply() {
-            way.extend([("back", to, out, reply), ("back", from, back, reply)]);
-        }
-        let mut steps = Vec::new();
-        for (way, interface, direction, flow) in way {
-            let frame = RawFrame::ethernet(flow.frame()?);
-            let rehearsed = explainer.judge(interface, direction, &frame, 0)?;
-            steps.push(Step {
-                way,
-                interface: interface.to_owned(),
-                direction: direction.name(),
-                packet: flow.to_string(),
-                explanation: explainer.explained(rehearsed),
-                flow,
-                direction_at: direction,
-            });
-            if steps.last().is_some_and(|step| !step.passes()) {
-                break;
-            }
-        }
-        Ok(steps)
+        Ok(Explainer::of_simulation(simulation))
     }
+}
+
+/// As far as the packet, or its answer, gets.
+fn steps(explainer: &Explainer, (from, to): (&str, &str), flow: &Flow) -> Result<Vec<Step>> {
+    let (out, back) = (Direction::Egress, Direction::Ingress);
+    let mut way = vec![("forward", from, out, *flow), ("forward", to, back, *flow)];
+    if let Some(reply) = flow.reply() {
+        way.extend([("back", to, out, reply), ("back", from, back, reply)]);
+    }
+    let mut steps = Vec::new();
+    for (way, interface, direction, flow) in way {
+        let frame = RawFrame::ethernet(flow.frame()?);
+        let rehearsed = explainer.judge(interface, direction, &frame, 0)?;
+        steps.push(Step {
+            way,
+            interface: interface.to_owned(),
+            direction: direction.name(),
+            packet: flow.to_string(),
+            explanation: explainer.explained(rehearsed),
+            flow,
+            direction_at: direction,
+        });
+        if steps.last().is_some_and(|step| !step.passes()) {
+            break;
+        }
+    }
+    Ok(steps)
 }
 
 impl Step {

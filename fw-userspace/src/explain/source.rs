@@ -191,7 +191,7 @@ impl Explainer {
         }
         let rehearsed = self.rehearse(at, direction, frame)?;
         if let Asked::File(simulation) = &self.asked {
-            let _ = simulation.judge(at, direction, &frame.fitted(Link::Ethernet));
+            let _ = simulation.decide(at, direction, &frame.fitted(Link::Ethernet));
         }
         Ok(rehearsed)
     }

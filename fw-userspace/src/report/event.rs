@@ -3,9 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use fw_common::Verdict;
 use fw_common::packet::tcp_flags;
-use fw_common::verdict::Decision;
+use fw_common::{Reason, Verdict};
+
 use serde::{Serialize, Serializer};
 
 use super::{ProtocolName, RuleName};
@@ -63,9 +63,9 @@ pub struct Suppressed {
     pub suppressed: u64,
 }
 
-/// `allow`, `deny` or `would_deny`.
-pub fn verdict_name(decision: &Decision) -> &'static str {
-    match (decision.reason.verdict(), decision.observed) {
+/// `allow`, `deny` or `would_deny`: the last where rules are not enforced.
+pub fn verdict_name(reason: Reason, observed: bool) -> &'static str {
+    match (reason.verdict(), observed) {
         (Verdict::Pass, _) => "allow",
         (Verdict::Drop, false) => "deny",
         (Verdict::Drop, true) => "would_deny",

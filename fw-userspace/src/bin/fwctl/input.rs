@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fw_userspace::error::{Error, Result};
 
@@ -17,6 +17,14 @@ pub(crate) fn read(path: &Path, max_memory: u64) -> Result<Vec<u8>> {
         return Err(Error::input(format!("{:?} is a directory, name a rules file in it", path.display())));
     }
     limited(file, path, max_memory)
+}
+
+/// Standard input can be read only once.
+pub(crate) fn refuse_stdin_twice<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
+    if files.into_iter().filter(|file| *file == Path::new("-")).count() > 1 {
+        return Err(Error::input("\"-\" is named twice, standard input can be read only once"));
+    }
+    Ok(())
 }
 
 /// How messages call a rules file.

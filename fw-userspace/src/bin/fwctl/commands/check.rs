@@ -1,7 +1,5 @@
 //! `fwctl check`: every mistake of every file. Never looks at the host.
 
-use std::path::Path;
-
 use fw_userspace::document::{self, Finding, Severity};
 use fw_userspace::error::{Error, ErrorKind, Result};
 use fw_userspace::lint::{Code, Levels};
@@ -21,9 +19,7 @@ struct Checked {
 }
 
 pub(super) fn run(args: &Check, output: &mut Output) -> Result<Outcome> {
-    if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
-        return Err(Error::input("\"-\" is named twice, standard input can be read only once"));
-    }
+    input::refuse_stdin_twice(&args.files)?;
     let levels = Levels::new(&args.deny, &args.allow)?;
     let form = match args.format {
         _ if args.json => None,

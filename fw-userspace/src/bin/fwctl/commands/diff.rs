@@ -8,13 +8,12 @@ use fw_userspace::model::Policy;
 
 use super::{Outcome, rules};
 use crate::args::Diff;
+use crate::input;
 use crate::output::diff::Limits;
 use crate::output::{self, Output};
 
 pub(super) fn run(args: &Diff, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
-    if args.files.iter().filter(|file| *file == Path::new("-")).count() > 1 {
-        return Err(Error::input("\"-\" is named twice, standard input can be read only once"));
-    }
+    input::refuse_stdin_twice(&args.files)?;
     let mut policies = Vec::with_capacity(2);
     for file in &args.files {
         policies.push(rules(file, args.memory.max)?);

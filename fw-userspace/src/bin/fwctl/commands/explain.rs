@@ -17,9 +17,7 @@ use crate::input;
 use crate::output::{self, Output};
 
 pub(super) fn run(args: &Explain, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
-    if args.rules.as_deref() == Some(Path::new("-")) && args.pcap.as_deref() == Some(Path::new("-")) {
-        return Err(Error::input("\"-\" is named twice, standard input can be read only once"));
-    }
+    input::refuse_stdin_twice(args.rules.iter().chain(&args.pcap))?;
     let policy = match &args.rules {
         Some(file) => match rules(file, args.memory.max)? {
             Some(policy) => Some(policy),

@@ -12,19 +12,20 @@ use crate::output::remark;
 pub(super) fn print(file: &str, source: &[u8], findings: &[Finding], colour: bool) {
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.term_width(WIDTH);
-    let mut lines = Lines { source, line: 1, start: 0 };
+    let mut lines = Lines::new(source);
     for finding in findings {
-        remark(format!("{}\n\n", shown(&renderer, file, lines.line(finding.line), finding)));
+        let (line, at) = lines.place(finding.line, finding.column);
+        remark(format!("{}\n\n", shown(&renderer, file, excerpt(line, at), finding)));
     }
 }
 
-fn shown(renderer: &Renderer, file: &str, line: Cow<'_, str>, finding: &Finding) -> String {
+fn shown(renderer: &Renderer, file: &str, excerpt: Excerpt<'_>, finding: &Finding) -> String {
     let level = match finding.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let Excerpt { text, marked, is_cut } = excerpt(&line, finding.column);
+    let Excerpt { text, marked, is_cut } = excerpt;
     let snippet =
         Snippet::source(text).line_start(finding.line).annotation(AnnotationKind::Primary.span(marked));
     let title = level.primary_title(&finding.message).id(finding.code.name());
@@ -42,29 +43,56 @@ fn shown(renderer: &Renderer, file: &str, line: Cow<'_, str>, finding: &Finding)
     renderer.render(&[report.element(Level::HELP.message(finding.remedy))])
 }
 
-/// Finds lines forwards only, so that ten thousand findings still cost one walk.
+/// Finds lines, and characters in them, forwards only, so that ten thousand findings still cost one walk: a file may have
+/// all its bytes in one line.
 struct Lines<'s> {
     source: &'s [u8],
-    line: usize,
+    number: usize,
+    /// Where the line begins in the source.
     start: usize,
+    text: Cow<'s, str>,
+    /// The character that was asked for last, counted from 1, and its byte in the line.
+    column: usize,
+    at: usize,
 }
 
 impl<'s> Lines<'s> {
-    /// A line without its end; nothing behind the last one.
-    fn line(&mut self, number: usize) -> Cow<'s, str> {
-        let end_of = |start: usize| {
-            let rest = self.source.get(start..).unwrap_or_default();
-            rest.iter().position(|byte| *byte == b'\n').map_or(self.source.len(), |end| start + end)
-        };
-        while self.line < number {
-            self.start = end_of(self.start) + 1;
-            self.line += 1;
+    fn new(source: &'s [u8]) -> Self {
+        let mut lines = Self { source, number: 1, start: 0, text: Cow::Borrowed(""), column: 1, at: 0 };
+        lines.begin();
+        lines
+    }
+
+    /// A line without its end, nothing behind the last one; and the byte of a character in it, counted from 1.
+    fn place(&mut self, line: usize, column: usize) -> (&str, usize) {
+        if self.number < line {
+            while self.number < line {
+                self.start = self.end() + 1;
+                self.number += 1;
+            }
+            self.begin();
         }
-        let line = self.source.get(self.start..end_of(self.start)).unwrap_or_default();
+        let column = column.max(1);
+        if column < self.column {
+            (self.column, self.at) = (1, 0);
+        }
+        let mut rest = self.text[self.at..].char_indices();
+        self.at = rest.nth(column - self.column).map_or(self.text.len(), |(at, _)| self.at + at);
+        self.column = column;
+        (&self.text, self.at)
+    }
+
+    fn begin(&mut self) {
+        let line = self.source.get(self.start..self.end()).unwrap_or_default();
         // No editor counts a byte order mark.
         let line = line.strip_prefix(b"\xef\xbb\xbf").filter(|_| self.start == 0).unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        String::from_utf8_lossy(line)
+        self.text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+        (self.column, self.at) = (1, 0);
+    }
+
+    fn end(&self) -> usize {
+        let rest = self.source.get(self.start..).unwrap_or_default();
+        rest.iter().position(|byte| *byte == b'\n').map_or(self.source.len(), |end| self.start + end)
     }
 }
 
@@ -76,9 +104,8 @@ struct Excerpt<'l> {
     is_cut: bool,
 }
 
-/// `column` counts characters from 1. A file may have all its bytes in one line.
-fn excerpt(line: &str, column: usize) -> Excerpt<'_> {
-    let at = line.char_indices().nth(column.saturating_sub(1)).map_or(line.len(), |(at, _)| at);
+/// What is around a byte of a line.
+fn excerpt(line: &str, at: usize) -> Excerpt<'_> {
     let (before, rest) = line.split_at(at);
     let start = before.char_indices().rev().take(MAX_BESIDE).last().map_or(at, |(start, _)| start);
     let marked = value_length(rest);
@@ -151,12 +178,12 @@ mod tests {
     #[test]
     fn lines_and_columns_are_those_of_editors() {
         let source = "\u{feff}{ \"é\": 1,\r\n\"b\": 22 }".as_bytes();
-        let mut lines = Lines { source, line: 1, start: 0 };
+        let mut lines = Lines::new(source);
         for (number, column, value, whole) in [(1, 8, "1", "{ \"é\": 1,"), (2, 6, "22", "\"b\": 22 }")] {
-            let line = lines.line(number);
-            let Excerpt { text, marked, .. } = excerpt(&line, column);
+            let (line, at) = lines.place(number, column);
+            let Excerpt { text, marked, .. } = excerpt(line, at);
             assert_eq!((&text[marked], text), (value, whole));
         }
-        assert_eq!(lines.line(9), "");
+        assert_eq!(lines.place(9, 1).0, "");
     }
 }
