@@ -188,13 +188,15 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let bytes = u64::from(self.work.bytes);
         let packet = &self.work.room.packet;
         let (direction, timers) = (self.direction(), self.interface);
-        if !self.tables.records() {
-            self.work.state = Some(connection.status().state());
-        }
         let step = if self.tables.records() {
             connection.step(packet, bytes, direction, now_ns, timers, change)
         } else {
-            connection.copied().step(packet, bytes, direction, now_ns, timers, change)
+            let mut copy = connection.copied();
+            let state = copy.status().state();
+            let step = copy.step(packet, bytes, direction, now_ns, timers, change);
+            let is_over = matches!(step, Step::Expired | Step::Reopens);
+            self.work.state = if is_over { None } else { Some(state) };
+            step
         };
         match step {
             Step::Belongs => Some(Reason::Established),
@@ -202,12 +204,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
                 Ok(()) => Some(Reason::Established),
                 Err(_) => Some(Reason::AllowanceExceeded),
             },
-            Step::Expired | Step::Reopens => {
-                if !self.tables.records() {
-                    self.work.state = None;
-                }
-                None
-            }
+            Step::Expired | Step::Reopens => None,
             Step::CounterSyn => {
                 self.work.effect = Effect::Peek;
                 None

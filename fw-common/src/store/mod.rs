@@ -130,12 +130,17 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// Takes over a connection from another store, whatever the limit, unless it is known here and as well.
     pub fn move_in(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        let known = self.entry(key).map(|known| known.packets());
-        if known.is_some_and(|packets| packets >= connection.packets()) {
+        if self.knows(key, connection) {
             return Ok(());
         }
         self.remove(key);
         self.place(key, connection, class, false).map(|place| self.settle(key, place))
+    }
+
+    /// Whether it knows as much of a connection.
+    #[inline(always)]
+    pub fn knows(self, key: &FlowKey, connection: &Connection) -> bool {
+        self.entry(key).is_some_and(|known| known.packets() >= connection.packets())
     }
 
     /// The second half of [`Self::insert`]: removes the other entry of this key, if another CPU has made one meanwhile.

@@ -146,7 +146,7 @@ impl ConnectionTable {
 
     /// Whether it knows as much of a connection.
     pub(super) fn knows(&self, key: &FlowKey, connection: &Connection) -> bool {
-        Store(self).entry(key).is_some_and(|known| known.packets() >= connection.packets())
+        Store(self).knows(key, connection)
     }
 
     /// All connections that have not expired and that a packet would find: in damaged memory there may be others.

@@ -99,9 +99,7 @@ impl Current {
         let live = self.live.root;
         let is_over = live.deadline_ns != 0 && monotonic_ns() >= live.deadline_ns;
         if is_over && live.previous == 0 {
-            return Err(Error::system(
-                "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
-            ));
+            return Err(nothing_in_force());
         }
         if live.deadline_ns != 0 && !is_over {
             return Err(Error::system(
@@ -119,6 +117,13 @@ impl Current {
     pub(super) fn said(&self) -> Devices {
         Devices { given: self.state.given.clone(), taken: self.state.taken.clone() }
     }
+}
+
+/// What there was ended, and there is nothing before it.
+pub(super) fn nothing_in_force() -> Error {
+    Error::system(
+        "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
+    )
 }
 
 fn nothing() -> Error {

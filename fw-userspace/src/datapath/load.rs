@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::clock::{NS_PER_S, monotonic_ns};
-use super::current::{Current, policy_of};
+use super::current::{Current, nothing_in_force, policy_of};
 use super::devices::{self, Device};
 use super::grant::Wish;
 use super::place::detach_left;
@@ -44,12 +44,10 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
 
 /// Which devices of this host a load of these rules would make carry what, beside what is in force.
 pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>> {
-    let store = open_loaded(bpffs)?;
-    let current = Current::need(&store)?;
-    if store.policy_array()?.in_force(monotonic_ns()).is_none() {
-        return Err(Error::system(
-            "nothing is in force: the rules were not confirmed in time, and there were none before; load again",
-        ));
+    // Only looks: what another command has begun is that one's to end.
+    let (_, current) = inspect::loaded(bpffs)?;
+    if !current.is_in_force {
+        return Err(nothing_in_force());
     }
     let said = said_before(Some(&current), policy);
     let devices = devices::list()?;

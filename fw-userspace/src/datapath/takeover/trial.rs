@@ -97,8 +97,7 @@ impl<'a> Trial<'a> {
             self.passes(connected, direction, true);
         }
         let Some(key) = self.key.get() else { return Outcome::NeedsNoEntry };
-        let entry = Connection(self.entry.each_ref().map(Word::load)).unseen();
-        Outcome::TakenOver(key, entry)
+        Outcome::TakenOver(key, Connection(&self.entry).copied().unseen())
     }
 
     fn passes(&self, connected: &Connected, direction: Direction, is_fin: bool) -> bool {
@@ -138,9 +137,9 @@ impl<'a> Tables<'a> for &'a Trial<'_> {
     fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>> {
         if self.moment == Moment::After
             && self.key.get().is_none()
-            && let Some(Connection(known)) = Store(self.connections).entry(key)
+            && let Some(known) = Store(self.connections).entry(key)
         {
-            let known = Connection(known.each_ref().map(Word::load));
+            let known = known.copied();
             if !known.is_expired(self.now_ns()) {
                 self.remember(key, &known);
                 self.is_known.set(true);
