@@ -26,6 +26,7 @@ pub mod pty;
 pub mod random;
 pub mod reload;
 pub mod run;
+pub mod served;
 pub mod skb;
 pub mod soundness;
 pub mod structure;

@@ -37,9 +37,7 @@ fn tc_handle(store: &Store) -> TcHandle {
 /// Where the received side of a device is to be filtered, and why.
 pub(super) fn choose(store: &Store, device: &Device, mode: Mode) -> Result<(bool, String)> {
     let held = |id: u32| format!("its XDP hook is taken by {}", program_name(id));
-    // What an earlier load of ours left there is taken over.
-    let ours = ProgramInfo::from_pin(store.programs().join(XDP_RECEIVED)).ok().map(|program| program.id());
-    match (mode, device.xdp.filter(|id| Some(*id) != ours)) {
+    match (mode, held_by(store, device)) {
         (Mode::Tc, _) => Ok((false, "mode is tc".to_owned())),
         (Mode::Xdp, Some(id)) => Err(Error::system(format!(
             "cannot filter \"{}\" with mode xdp: {}; remove it or use mode auto, which takes TC",
@@ -57,6 +55,17 @@ pub(super) fn choose(store: &Store, device: &Device, mode: Mode) -> Result<(bool
             Err(why) => (false, why),
         }),
     }
+}
+
+/// Whether somebody else's program is in the place of ours.
+pub(super) fn is_held(store: &Store, device: &Device, via: Via) -> bool {
+    via == Via::Xdp && held_by(store, device).is_some()
+}
+
+/// The XDP program of a device, if it is not ours: what an earlier load of ours left there is taken over.
+fn held_by(store: &Store, device: &Device) -> Option<u32> {
+    let ours = ProgramInfo::from_pin(store.programs().join(XDP_RECEIVED)).ok().map(|program| program.id());
+    device.xdp.filter(|id| Some(*id) != ours)
 }
 
 /// Attaches one side of a device and pins the link.

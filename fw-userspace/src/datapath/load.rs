@@ -50,13 +50,7 @@ pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>
         return Err(nothing_in_force());
     }
     let said = said_before(Some(&current), policy);
-    let devices = devices::list()?;
-    let mut bindings = Vec::new();
-    for (carries, attachment) in attached(policy) {
-        let meant = plan::meant(&devices, &said, &carries, attachment).into_iter();
-        bindings.extend(meant.map(|device| plan::bind(device, &carries, 0)));
-    }
-    Ok(bindings)
+    Ok(plan::bindings(&devices::list()?, &said, attached(policy)))
 }
 
 /// What `attach` said holds as long as the rules have what it named; a file that names a device again wants it

@@ -73,8 +73,23 @@ pub(super) fn make(
     Ok(plan)
 }
 
+/// Which of these devices are to carry what.
+pub(super) fn bindings<'p>(
+    devices: &[Device],
+    said: &Devices,
+    attached: impl Iterator<Item = (Carries, &'p Attachment)>,
+) -> Vec<Binding> {
+    let mut bindings = Vec::new();
+    for (carries, attachment) in attached {
+        let meant = meant(devices, said, &carries, attachment).into_iter();
+        let meant = meant.filter(|device| !said.taken.contains(&device.name));
+        bindings.extend(meant.map(|device| bind(device, &carries, 0)));
+    }
+    bindings
+}
+
 /// The devices of an interface or a leg, those included that were taken away.
-pub(super) fn meant<'d>(
+fn meant<'d>(
     devices: &'d [Device],
     said: &Devices,
     carries: &Carries,
@@ -88,7 +103,7 @@ pub(super) fn meant<'d>(
 }
 
 /// A device that carries something.
-pub(super) fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
+fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
     Binding {
         ifindex: device.ifindex,
         device: device.name.clone(),
@@ -126,7 +141,9 @@ impl Plan {
         };
         self.bindings.push(bind(device, carries, adopt_until_ns));
         let received = current.and_then(|current| hook_of(&current.hooks, device, Side::Received));
-        let (via, why) = match received.filter(|hook| suits(hook.via, attachment.mode)) {
+        let stays =
+            |hook: &&Hook| suits(hook.via, attachment.mode) && !hooks::is_held(store, device, hook.via);
+        let (via, why) = match received.filter(stays) {
             Some(hook) => (hook.via, hook.why.clone()),
             None => self.choose(store, device, attachment.mode)?,
         };

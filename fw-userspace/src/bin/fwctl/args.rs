@@ -5,6 +5,7 @@ mod diff;
 mod explain;
 mod live;
 mod manual;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
 pub(crate) use live::{Monitor, Top};
 pub(crate) use manual::{Completions, Help, Man};
+pub(crate) use serve::Serve;
 
 /// AWS security groups and network ACLs on Linux hosts, enforced by eBPF.
 ///
@@ -57,6 +59,7 @@ pub(crate) enum Verb {
     Explain(Explain),
     Diff(Diff),
     Conntrack(Conntrack),
+    Serve(Serve),
     Help(Help),
     Completions(Completions),
     Man(Man),

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::Outcome;
 use crate::args::{Check, Format};
-use crate::input;
 use crate::output::findings::{self, Form};
 use crate::output::{self, Output};
+use fw_userspace::input;
 
 /// What `--json` prints per file.
 #[derive(Serialize)]

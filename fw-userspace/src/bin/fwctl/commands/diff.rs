@@ -8,9 +8,9 @@ use fw_userspace::model::Policy;
 
 use super::{Outcome, rules};
 use crate::args::Diff;
-use crate::input;
 use crate::output::diff::Limits;
 use crate::output::{self, Output};
+use fw_userspace::input;
 
 pub(super) fn run(args: &Diff, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     input::refuse_stdin_twice(&args.files)?;

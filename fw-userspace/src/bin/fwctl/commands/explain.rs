@@ -13,8 +13,8 @@ use fw_userspace::report::ProtocolName;
 
 use super::{Outcome, rules};
 use crate::args::Explain;
-use crate::input;
 use crate::output::{self, Output};
+use fw_userspace::input;
 
 pub(super) fn run(args: &Explain, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     input::refuse_stdin_twice(args.rules.iter().chain(&args.pcap))?;

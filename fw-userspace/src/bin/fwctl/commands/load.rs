@@ -9,11 +9,11 @@ use fw_userspace::error::Result;
 
 use super::Outcome;
 use crate::args::Load;
-use crate::input;
 use crate::output::findings::{self, Form};
 use crate::output::load::Effect;
 use crate::output::progress::{self, Progress};
 use crate::output::{self, Output};
+use fw_userspace::input;
 
 pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outcome> {
     let source = input::read(&args.file, args.memory.max)?;

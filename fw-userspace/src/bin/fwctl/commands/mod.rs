@@ -13,6 +13,7 @@ mod load;
 mod man;
 mod monitor;
 mod rollback;
+mod serve;
 mod show;
 mod stats;
 mod status;
@@ -27,10 +28,10 @@ use fw_userspace::model::Policy;
 use fw_userspace::report::LoadReport;
 
 use crate::args::{Arguments, Verb};
-use crate::input;
 use crate::output::findings::{self, Form};
 use crate::output::load::Effect;
 use crate::output::{self, Output};
+use fw_userspace::input;
 
 /// How a command ended that has said everything itself.
 pub(crate) enum Outcome {
@@ -63,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Diff(args) => diff::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),
+        Verb::Serve(args) => serve::run(args, bpffs),
         Verb::Help(args) => help::run(args, output),
         Verb::Completions(args) => completions::run(args, output),
         Verb::Man(args) => man::run(args, output),

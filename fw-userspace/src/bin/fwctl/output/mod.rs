@@ -11,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod monitor;
 pub(crate) mod policy;
 pub(crate) mod progress;
+pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod status;
 mod table;

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use fw_userspace::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// The bytes of a rules file; `-` is standard input. `max_memory` is what its rules may take.
-pub(crate) fn read(path: &Path, max_memory: u64) -> Result<Vec<u8>> {
+pub fn read(path: &Path, max_memory: u64) -> Result<Vec<u8>> {
     if path == Path::new("-") {
         return limited(io::stdin().lock(), path, max_memory);
     }
@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path, max_memory: u64) -> Result<Vec<u8>> {
 }
 
 /// Standard input can be read only once.
-pub(crate) fn refuse_stdin_twice<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
+pub fn refuse_stdin_twice<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Result<()> {
     if files.into_iter().filter(|file| *file == Path::new("-")).count() > 1 {
         return Err(Error::input("\"-\" is named twice, standard input can be read only once"));
     }
@@ -28,7 +28,7 @@ pub(crate) fn refuse_stdin_twice<'p>(files: impl IntoIterator<Item = &'p PathBuf
 }
 
 /// How messages call a rules file.
-pub(crate) fn name(path: &Path) -> String {
+pub fn name(path: &Path) -> String {
     if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() }
 }
 
@@ -48,7 +48,7 @@ fn limited(source: impl Read, path: &Path, max_memory: u64) -> Result<Vec<u8>> {
 }
 
 /// Why a file cannot be read.
-pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
+pub fn unreadable(path: &Path, error: &io::Error) -> Error {
     let name = name(path);
     match error.kind() {
         io::ErrorKind::NotFound => {
