@@ -2,16 +2,18 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
 
 use crate::fwctl::Fwctl;
-use crate::netns::Process;
+use crate::netns::{BpffsDir, Process, Rig};
+use crate::traffic::{Echo, Outcome, tcp_connect};
 
 /// Longer than anything that is waited for takes, on a machine that does other things too.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,7 +36,11 @@ impl Served {
 
     /// Starts it, ready or not.
     pub fn begin(fwctl: &Fwctl<'_>, arguments: &[&str]) -> Result<Self> {
-        let mut command = fwctl.command(["serve"].iter().chain(arguments));
+        Self::of(fwctl.command(["serve"].iter().chain(arguments)))
+    }
+
+    /// Of a command that was made for it.
+    pub fn of(mut command: Command) -> Result<Self> {
         command.env_remove("JOURNAL_STREAM").stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = Process::start(&mut command)?;
         let stderr = process.child().stderr.take().context("no pipe")?;
@@ -96,6 +102,88 @@ impl Served {
         }
         bail!("it goes on: {}", self.said())
     }
+}
+
+/// A client on a wire with a server that has a rules file and answers at [`PORTS`].
+#[derive(Debug)]
+pub struct Scene {
+    /// Both hosts.
+    pub rig: Rig,
+    /// The server's state.
+    pub bpffs: BpffsDir,
+    /// Where its files are.
+    pub folder: Folder,
+    _echo: Vec<Echo>,
+}
+
+/// Where the server answers.
+pub const PORTS: [u16; 2] = [80, 81];
+
+impl Scene {
+    /// Nothing is loaded, and there is no file.
+    pub fn new() -> Self {
+        let rig = Rig::direct().unwrap();
+        let echo = PORTS.map(|port| Echo::tcp(&rig.server, (rig.server.v4, port)).unwrap());
+        Self {
+            rig,
+            bpffs: BpffsDir::new().unwrap(),
+            folder: Folder::new("serve").unwrap(),
+            _echo: echo.into(),
+        }
+    }
+
+    /// The server's.
+    pub fn fwctl(&self) -> Fwctl<'_> {
+        Fwctl::new(&self.rig.server, &self.bpffs).unwrap()
+    }
+
+    /// Puts rules in place of those of the file.
+    pub fn write(&self, rules: &Value) -> PathBuf {
+        self.folder.replace("rules.json", rules.to_string()).unwrap()
+    }
+
+    /// The rules file.
+    pub fn file(&self) -> String {
+        self.folder.path().join("rules.json").display().to_string()
+    }
+
+    /// Follows the file.
+    pub fn serve(&self) -> Served {
+        Served::start(&self.fwctl(), &[&self.file(), "--listen", "127.0.0.1:0"]).unwrap()
+    }
+
+    /// Which of the ports can be reached.
+    pub fn open(&self) -> Vec<u16> {
+        let reached = |port: &u16| {
+            let (from, to) = (&self.rig.client, (self.rig.server.v4, *port));
+            tcp_connect(from, (from.v4, 0), to).unwrap() == Outcome::Reached
+        };
+        PORTS.into_iter().filter(reached).collect()
+    }
+
+    /// Waits until these and no others can be reached.
+    pub fn becomes(&self, ports: &[u16]) {
+        let end = Instant::now() + PATIENCE;
+        while self.open() != ports {
+            assert!(Instant::now() < end, "{ports:?} should be open, {:?} are", self.open());
+        }
+    }
+}
+
+/// Rules that let everybody reach these ports.
+#[must_use]
+pub fn rules(ports: &[u16]) -> Value {
+    let rule = |port: &u16| {
+        json!({ "id": format!("port-{port}"), "protocol": "tcp", "from_port": port, "to_port": port,
+                "cidr_blocks": ["0.0.0.0/0"] })
+    };
+    let ingress: Vec<Value> = ports.iter().map(rule).collect();
+    json!({
+        "version": 1,
+        "security_groups": { "sg": { "egress": [], "ingress": ingress } },
+        "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
+        "settings": { "adopt_seconds": 0 }
+    })
 }
 
 /// A directory for the files of a test; removed with the value.

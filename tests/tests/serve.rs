@@ -4,80 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use fw_tests::fwctl::Fwctl;
-use fw_tests::netns::{BpffsDir, Rig, join};
-use fw_tests::served::{Folder, PATIENCE, Served};
-use fw_tests::traffic::{Echo, Outcome, tcp_connect};
+use fw_tests::netns::{Rig, join};
+use fw_tests::served::{PATIENCE, PORTS, Scene, Served, rules};
 use fw_userspace::datapath::Store;
-use serde_json::{Value, json};
-
-struct Scene {
-    rig: Rig,
-    bpffs: BpffsDir,
-    folder: Folder,
-    _echo: Vec<Echo>,
-}
-
-const PORTS: [u16; 2] = [80, 81];
-
-impl Scene {
-    fn new() -> Self {
-        let rig = Rig::direct().unwrap();
-        let echo = PORTS.map(|port| Echo::tcp(&rig.server, (rig.server.v4, port)).unwrap());
-        Self {
-            rig,
-            bpffs: BpffsDir::new().unwrap(),
-            folder: Folder::new("serve").unwrap(),
-            _echo: echo.into(),
-        }
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server, &self.bpffs).unwrap()
-    }
-
-    fn write(&self, rules: &Value) -> PathBuf {
-        self.folder.replace("rules.json", rules.to_string()).unwrap()
-    }
-
-    fn file(&self) -> String {
-        self.folder.path().join("rules.json").display().to_string()
-    }
-
-    fn serve(&self) -> Served {
-        Served::start(&self.fwctl(), &[&self.file(), "--listen", "127.0.0.1:0"]).unwrap()
-    }
-
-    /// Which of the ports can be reached.
-    fn open(&self) -> Vec<u16> {
-        let reached = |port: &u16| {
-            let (from, to) = (&self.rig.client, (self.rig.server.v4, *port));
-            tcp_connect(from, (from.v4, 0), to).unwrap() == Outcome::Reached
-        };
-        PORTS.into_iter().filter(reached).collect()
-    }
-
-    fn becomes(&self, ports: &[u16]) {
-        let end = Instant::now() + PATIENCE;
-        while self.open() != ports {
-            assert!(Instant::now() < end, "{ports:?} should be open, {:?} are", self.open());
-        }
-    }
-}
-
-fn rules(ports: &[u16]) -> Value {
-    let rule = |port: &u16| {
-        json!({ "id": format!("port-{port}"), "protocol": "tcp", "from_port": port, "to_port": port,
-                "cidr_blocks": ["0.0.0.0/0"] })
-    };
-    let ingress: Vec<Value> = ports.iter().map(rule).collect();
-    json!({
-        "version": 1,
-        "security_groups": { "sg": { "egress": [], "ingress": ingress } },
-        "interfaces": { "server": { "device": "eth0", "security_groups": ["sg"] } },
-        "settings": { "adopt_seconds": 0 }
-    })
-}
+use serde_json::json;
 
 #[test]
 fn a_changed_file_is_in_force_a_moment_later_and_a_bad_one_changes_nothing() {
@@ -233,4 +163,28 @@ fn addresses_of_devices_are_followed_where_the_rules_leave_them_out() {
         served.said()
     );
     assert_eq!(scene.fwctl().status().unwrap()["healthy"], true);
+}
+
+#[test]
+fn a_file_that_changes_a_hundred_times_a_second_is_followed_and_the_last_one_holds() {
+    let scene = Scene::new();
+    scene.write(&rules(&[80]));
+    let served = scene.serve();
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut changes = 0;
+    while Instant::now() < end {
+        let text = rules(&PORTS[changes % 2..=changes % 2]).to_string();
+        if changes % 3 == 0 {
+            // As a writer does that is not done yet.
+            fs::write(scene.file(), &text[..text.len() / 2]).unwrap();
+        } else {
+            fs::write(scene.file(), text).unwrap();
+        }
+        changes += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    scene.write(&rules(&[80, 81]));
+    scene.becomes(&[80, 81]);
+    let loads = served.said().lines().filter(|line| line.contains("loaded")).count();
+    assert!((2..20).contains(&loads), "{loads} for {changes} changes: {}", served.said());
 }

@@ -19,7 +19,7 @@ use crate::input;
 use crate::metrics::Daemon;
 
 /// What interrupts the rest between chores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wake {
     /// Something happened near the rules file.
     File,
@@ -27,6 +27,8 @@ pub(super) enum Wake {
     Devices,
     /// The rules file is to be loaded, changed or not.
     Reload,
+    /// Another thread could not do something.
+    Failed(Error),
     /// The end.
     End,
 }
@@ -142,6 +144,7 @@ impl Chores {
                     self.devices_stirred.store(false, Ordering::Relaxed);
                     self.look_at = self.look_at.min(Instant::now() + DEVICES_SETTLE_IN);
                 }
+                Ok(Wake::Failed(error)) => say(Note::Failed(&error)),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.do_what_is_due(say);
@@ -277,7 +280,7 @@ fn once(stirred: &Arc<AtomicBool>, wake: &Sender<Wake>, what: Wake) -> impl Fn()
     move || {
         if !stirred.swap(true, Ordering::Relaxed) {
             // Nobody hears it while the process ends.
-            let _ = wake.send(what);
+            let _ = wake.send(what.clone());
         }
     }
 }

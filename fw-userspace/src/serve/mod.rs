@@ -5,6 +5,7 @@
 //! device, a signal) only wakes it. The main thread serves HTTP.
 
 mod chores;
+mod events;
 pub mod http;
 mod notices;
 mod rules_file;
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::metrics::{Daemon, Exporter, RuleMetrics};
 use crate::report::LoadReport;
 use chores::{Chores, Wake};
+use events::Events;
 use http::{Listen, WebConfig};
 
 /// What to serve, and how.
@@ -38,6 +40,8 @@ pub struct Options {
     pub max_memory: u64,
     /// Where rules are kept that were loaded, for the next boot.
     pub last_good: Option<PathBuf>,
+    /// Where dropped packets are written down.
+    pub events: Option<PathBuf>,
     /// Where metrics are answered.
     pub listen: Listen,
     /// TLS and users.
@@ -80,6 +84,8 @@ pub fn run(options: Options, mut say: Say) -> Result<()> {
     let bound = runtime.block_on(http::bind(&options.listen, options.web.clone()))?;
     let exporter = Arc::new(Exporter::new(options.bpffs.clone(), options.rule_metrics, Arc::clone(&daemon)));
     let (wake, woken) = channel();
+    let events = options.events.as_deref();
+    let events = events.map(|path| Events::start(&options.bpffs, path, wake.clone())).transpose()?;
     let mut chores = Chores::new(options, daemon, &wake, &mut say)?;
     chores.begin(&mut say)?;
     say(Note::Serves(&bound.address()));
@@ -100,6 +106,9 @@ pub fn run(options: Options, mut say: Say) -> Result<()> {
         Ok(())
     });
     let _ = wake.send(Wake::End);
+    if let Some(events) = events {
+        events.end();
+    }
     let done = worker.join().unwrap_or_else(|_| Err(Error::system("the chores ended by a mistake in fwctl")));
     served.and(done)
 }

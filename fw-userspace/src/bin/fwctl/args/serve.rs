@@ -35,6 +35,9 @@ pub(crate) struct Serve {
     /// Keep what was loaded from RULES in this file too, for the next boot
     #[arg(long, value_name = "FILE", requires = "rules")]
     pub(crate) last_good: Option<PathBuf>,
+    /// Write dropped packets to this file, as `fwctl monitor --drops --json` prints them, which cannot listen meanwhile
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) memory: Memory,
 }

@@ -16,6 +16,7 @@ pub(super) fn run(args: &Serve, bpffs: &Path) -> Result<Outcome> {
         rules: args.rules.clone(),
         max_memory: args.memory.max,
         last_good: args.last_good.clone(),
+        events: args.events.clone(),
         listen: args.listen.clone(),
         web,
         rule_metrics: args.rule_metrics,
