@@ -11,6 +11,7 @@ pub mod document;
 pub mod error;
 pub mod explain;
 pub mod lint;
+pub mod metrics;
 pub mod model;
 pub mod nearest;
 pub mod rates;
