@@ -6,6 +6,7 @@ use std::path::Path;
 
 use aya::maps::{HashMap, MapData};
 use fw_common::conntrack::Class;
+use fw_common::store::Layout;
 use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason};
 
@@ -73,8 +74,17 @@ pub fn status(bpffs: &Path) -> Result<Status> {
 pub fn stats(bpffs: &Path) -> Result<Stats> {
     let (store, current) = loaded(bpffs)?;
     let state = &current.state;
+    Ok(Stats {
+        generation: state.generation,
+        reasons: reason_stats(&store, state)?,
+        rules: rule_stats(&store, state)?,
+    })
+}
+
+/// The counters of all interfaces; those that are zero are left out.
+pub(super) fn reason_stats(store: &Store, state: &State) -> Result<Vec<ReasonStats>> {
     let zones = state.zones.iter().map(|(zone, ..)| zone + 1).max().unwrap_or(1);
-    let counters = counted(&store, "COUNTERS", zones * REASON_SLOTS_PER_ZONE)?;
+    let counters = counted(store, "COUNTERS", zones * REASON_SLOTS_PER_ZONE)?;
     let mut reasons = Vec::new();
     let unknown = (0u32, "-".to_owned(), String::new());
     for (zone, name, _) in std::iter::once(&unknown).chain(&state.zones) {
@@ -100,10 +110,15 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
             }
         }
     }
+    Ok(reasons)
+}
+
+/// The counters of all rules.
+pub(super) fn rule_stats(store: &Store, state: &State) -> Result<Vec<RuleStats>> {
     let numbered = store.read_rules(state.generation)?;
     let slots = numbered.iter().map(|rule| rule.slot + 1).max().unwrap_or(0);
-    let counters = counted(&store, "RULES", slots)?;
-    let mut rules = Vec::new();
+    let counters = counted(store, "RULES", slots)?;
+    let mut rules = Vec::with_capacity(numbered.len());
     for rule in numbered {
         let total = at(&counters, rule.slot);
         rules.push(RuleStats {
@@ -116,7 +131,7 @@ pub fn stats(bpffs: &Path) -> Result<Stats> {
             bytes: total.bytes,
         });
     }
-    Ok(Stats { generation: state.generation, reasons, rules })
+    Ok(rules)
 }
 
 /// How full the table of connections is by its own count, which costs nothing: what has expired and is not swept yet is
@@ -170,7 +185,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
     }
 }
 
-fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
+pub(super) fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
     let devices = devices::list()?;
     Ok(state
         .hooks
@@ -255,12 +270,20 @@ fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
 fn tables(store: &Store) -> Result<Vec<TableStatus>> {
     let now_ns = monotonic_ns();
     let connections = ConnectionTable::open(&store.maps())?;
-    let layout = connections.founded().layout;
     let [mut confirmed, mut half_open] = [0, 0];
     for (_, connection, class) in connections.iter() {
         let counted = if class == Class::Confirmed { &mut confirmed } else { &mut half_open };
         *counted += u64::from(!connection.is_expired(now_ns));
     }
+    table_statuses(store, connections.founded().layout, [confirmed, half_open])
+}
+
+/// With so many confirmed connections and half-open flows.
+pub(super) fn table_statuses(
+    store: &Store,
+    layout: Layout,
+    [confirmed, half_open]: [u64; 2],
+) -> Result<Vec<TableStatus>> {
     let array = store.policy_array()?;
     let lines = array.live().map_or(0, |live| live.root.lines);
     Ok(vec![
@@ -270,7 +293,7 @@ fn tables(store: &Store) -> Result<Vec<TableStatus>> {
     ])
 }
 
-fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {
+pub(super) fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {
     let map: HashMap<MapData, u32, u64> = open_map(&store.maps().join("ETHERTYPES"))?
         .try_into()
         .map_err(|error| map_error("ETHERTYPES", &error))?;

@@ -85,7 +85,7 @@ impl Sizes {
 }
 
 /// Identifies the object, so that another build replaces the programs.
-pub(super) fn object_id() -> &'static str {
+pub(crate) fn object_id() -> &'static str {
     // A load asks twice, and the object is large.
     static ID: LazyLock<String> = LazyLock::new(|| {
         let mut hash = 0xcbf2_9ce4_8422_2325u64;

@@ -29,7 +29,10 @@ pub(super) fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], curr
     }
     let devices = devices::list()?;
     make(&store.stage(Stage::Turning))?;
-    if let Err(error) = turn(store, current, &devices) {
+    // Who looks at counters waits from now on. What they have counted while programs were verified, which takes seconds,
+    // must not be less when they are seen again.
+    let copied = copy_all_counters(store, grown);
+    if let Err(error) = copied.and_then(|()| turn(store, current, &devices)) {
         turn_back(store, current, &devices);
         return Err(error);
     }
@@ -118,6 +121,14 @@ fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
         }
     }
     programs::pin_programs(&mut object, &next)
+}
+
+/// Once more, before any hook counts in the new ones.
+fn copy_all_counters(store: &Store, grown: &[&'static str]) -> Result<()> {
+    for name in grown.iter().filter(|name| ["COUNTERS", "RULES"].contains(name)) {
+        copy_counters(&store.maps().join(name), &store.next().join(name))?;
+    }
+    Ok(())
 }
 
 /// Brings over to a table that hooks use already what it does not know or knows less of.

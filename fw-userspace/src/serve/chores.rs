@@ -211,7 +211,7 @@ impl Chores {
             }
             self.load_source(&name, &source, say)
         });
-        self.daemon.loaded(result.is_ok());
+        self.daemon.reloaded(result.is_ok());
         result.err()
     }
 
@@ -246,7 +246,7 @@ impl Chores {
         let Some(Some(mended)) = self.looking.settle(mended, say) else { return };
         for change in &mended.changes {
             match change {
-                Change::HookLost { .. } => self.daemon.hook_mended(),
+                Change::HookLost { .. } => self.daemon.hooks_reattached(1),
                 Change::DeviceCame { .. } => self.daemon.device_attached(),
                 _ => {}
             }
@@ -260,8 +260,8 @@ impl Chores {
             Ok(None) => Ok(0),
             Err(error) => Err(error),
         };
-        if let Some(removed) = self.sweeping.settle(swept, say) {
-            self.daemon.swept(removed);
+        if self.sweeping.settle(swept, say).is_some() {
+            self.daemon.swept();
         }
     }
 }

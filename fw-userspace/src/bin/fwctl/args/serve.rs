@@ -30,7 +30,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     pub(crate) web_config: Option<PathBuf>,
     /// Packets and bytes of each rule as series of their own
-    #[arg(long, value_enum, default_value = "on", value_name = "WHETHER")]
+    #[arg(long, default_value = "on", value_name = "on|off")]
     pub(crate) rule_metrics: RuleMetrics,
     /// Keep what was loaded from RULES in this file too, for the next boot
     #[arg(long, value_name = "FILE", requires = "rules")]

@@ -1,0 +1,224 @@
+//! What `fwctl serve` tells Prometheus, of rules in force and real traffic. Needs root.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fw_tests::filtered::{Filtered, web_rules};
+use fw_tests::traffic::ping;
+use fw_userspace::metrics::{Daemon, Exporter, Format, RuleMetrics};
+use serde_json::{Value, json};
+
+/// Series and their values, by the line that stands before the value.
+type Samples = BTreeMap<String, u64>;
+
+fn exporter(filtered: &Filtered) -> Exporter {
+    Exporter::new(filtered.bpffs.path(), RuleMetrics::On, Arc::new(Daemon::new()))
+}
+
+/// What a scrape says, in the namespace of the rules.
+fn rendered(filtered: &Filtered, exporter: &Exporter, format: Format) -> String {
+    filtered.rig.server.run(|| exporter.render(format)).expect("metrics are rendered")
+}
+
+fn samples(filtered: &Filtered) -> Samples {
+    let text = rendered(filtered, &exporter(filtered), Format::Text);
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let samples: Vec<(String, u64)> = lines
+        .map(|line| {
+            let (series, value) = line.rsplit_once(' ').expect("a value stands behind a space");
+            (series.to_owned(), value.parse::<f64>().expect("it is a number") as u64)
+        })
+        .collect();
+    let count = samples.len();
+    let samples: Samples = samples.into_iter().collect();
+    assert_eq!(samples.len(), count, "a series is there twice");
+    samples
+}
+
+/// The sum of all series of a name whose labels hold these words.
+fn sum(samples: &Samples, name: &str, words: &[&str]) -> u64 {
+    let of = |series: &str| {
+        series.split('{').next() == Some(name) && words.iter().all(|word| series.contains(word))
+    };
+    samples.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
+}
+
+fn rules(observed: bool) -> Value {
+    json!({
+        "version": 1,
+        "security_groups": { "web": { "egress": [], "ingress": [
+            { "id": "ping", "protocol": "icmp", "icmp_type": 8, "icmp_code": -1, "cidr_blocks": ["0.0.0.0/0"] } ] } },
+        "interfaces": { "eni-web": { "device": "eth0", "security_groups": ["web"], "enforce": !observed } },
+        "settings": { "conntrack_max": 4096, "adopt_seconds": 0 }
+    })
+}
+
+/// Datagrams that no rule lets in.
+fn knock(filtered: &Filtered, count: u32) {
+    filtered.rig.client.run(|| {
+        let socket = UdpSocket::bind(("0.0.0.0", 4000)).expect("a port is free");
+        for _ in 0..count {
+            socket.send_to(b"knock", (filtered.rig.server.v4, 9)).expect("it is sent");
+        }
+    });
+    // Received before this returns: a ping goes the same way behind them.
+    ping(&filtered.rig.client, filtered.rig.server.v4).expect("an answer");
+}
+
+fn many_rules(count: u32) -> Value {
+    let rule = |number: u32| {
+        let [_, a, b, c] = (0x0b00_0000 + number * 7).to_be_bytes();
+        json!({ "id": format!("rule-{number}"), "protocol": "tcp", "from_port": number % 60_000,
+                "to_port": number % 60_000, "cidr_blocks": [format!("11.{a}.{b}.{c}/32")] })
+    };
+    let rules: Vec<Value> = (0..count).map(rule).collect();
+    json!({
+        "version": 1,
+        "security_groups": { "many": { "ingress": rules } },
+        "interfaces": { "server": { "device": "eth0", "security_groups": ["many"] } },
+        "settings": { "adopt_seconds": 0 }
+    })
+}
+
+#[test]
+fn every_packet_is_in_one_series_and_sums_agree_with_the_counters() {
+    let filtered = Filtered::new(&rules(false));
+    let before = samples(&filtered);
+    knock(&filtered, 7);
+    let after = samples(&filtered);
+    let more = |name: &str, words: &[&str]| sum(&after, name, words) - sum(&before, name, words);
+    let stats = filtered.fwctl().stats().unwrap();
+    let counted: u64 = ["allow", "deny", "would_deny"].iter().map(|verdict| stats.verdict(verdict)).sum();
+    assert_eq!(sum(&after, "fwctl_packets_total", &[]), counted);
+    let denied = ["direction=\"ingress\"", "verdict=\"deny\"", "layer=\"security_group\""];
+    assert_eq!(more("fwctl_packets_total", &denied), 7);
+    assert_eq!(more("fwctl_bytes_total", &denied), 7 * (14 + 20 + 8 + 5));
+    assert_eq!(more("fwctl_dropped_packets_total", &["reason=\"no_group_rule\""]), 7);
+    assert_eq!(sum(&after, "fwctl_packets_total", &["would_deny"]), 0);
+    let rule =
+        "fwctl_rule_packets_total{kind=\"security_group\",id=\"web\",direction=\"ingress\",rule=\"ping\"}";
+    assert_eq!(after[rule], stats.rule_packets("web", "ping"));
+    assert_eq!(after["fwctl_rules_without_series"], 0);
+    // The connection of the ping.
+    assert_eq!(sum(&after, "fwctl_conntrack_entries", &[]), 1);
+    assert_eq!(after["fwctl_conntrack_max"], 4096);
+    assert_eq!(sum(&after, "fwctl_hook_attached", &["interface=\"eni-web\"", "hook=\"tcx\""]), 2);
+    assert_eq!((after["fwctl_up"], after["fwctl_ruleset_in_force"]), (1, 1));
+}
+
+#[test]
+fn what_is_only_observed_would_be_denied_and_is_not_dropped() {
+    let filtered = Filtered::new(&rules(true));
+    knock(&filtered, 5);
+    let now = samples(&filtered);
+    assert_eq!(sum(&now, "fwctl_packets_total", &["direction=\"ingress\"", "would_deny"]), 5);
+    assert_eq!(sum(&now, "fwctl_packets_total", &["verdict=\"deny\""]), 0);
+    assert_eq!(sum(&now, "fwctl_dropped_packets_total", &[]), 0);
+}
+
+/// Every counter of what packets did.
+fn of_packets(samples: &Samples) -> Samples {
+    let is_one = |series: &str| {
+        let name = series.split('{').next().unwrap_or_default();
+        name.ends_with("_total")
+            && !["process", "http", "reloads", "sweeps"].iter().any(|part| name.contains(part))
+    };
+    samples.iter().filter(|(series, _)| is_one(series)).map(|(s, v)| (s.clone(), *v)).collect()
+}
+
+#[test]
+fn reloads_and_new_processes_go_on_counting_and_an_unload_begins_anew() {
+    let filtered = Filtered::new(&rules(false));
+    knock(&filtered, 3);
+    let before = of_packets(&samples(&filtered));
+    // Each `samples` makes an exporter of its own, as a new process does.
+    filtered.fwctl().load(&rules(false)).unwrap();
+    let reloaded = of_packets(&samples(&filtered));
+    for (series, value) in &before {
+        assert!(reloaded.get(series) >= Some(value), "{series} was {value}: {:?}", reloaded.get(series));
+    }
+    // More rules than there were slots for: the maps are made anew, larger.
+    let mut larger = many_rules(3_000);
+    larger["interfaces"] = rules(false)["interfaces"].clone();
+    larger["interfaces"]["eni-web"]["security_groups"] = json!(["web", "many"]);
+    larger["security_groups"]["web"] = rules(false)["security_groups"]["web"].clone();
+    filtered.fwctl().load(&larger).unwrap();
+    let grown = of_packets(&samples(&filtered));
+    for (series, value) in &before {
+        assert!(grown.get(series) >= Some(value), "{series} was {value}: {:?}", grown.get(series));
+    }
+    assert!(filtered.fwctl().run(["unload"]).unwrap().status.success());
+    let nothing = samples(&filtered);
+    assert_eq!((nothing["fwctl_up"], nothing["fwctl_ruleset_in_force"]), (1, 0));
+    assert!(of_packets(&nothing).iter().all(|(series, _)| series.starts_with("fwctl_flow_log_")
+        || ["fwctl_hooks_reattached_total", "fwctl_devices_attached_total"].contains(&series.as_str())));
+    filtered.fwctl().load(&rules(false)).unwrap();
+    assert_eq!(sum(&samples(&filtered), "fwctl_dropped_packets_total", &[]), 0);
+}
+
+#[test]
+fn health_is_what_filters() {
+    let filtered = Filtered::new(&rules(false));
+    let exporter = exporter(&filtered);
+    let health = || filtered.rig.server.run(|| exporter.health());
+    health().unwrap();
+    // Somebody else takes a program away.
+    filtered.rig.server.ip("link set eth0 down").unwrap();
+    health().unwrap();
+    filtered.rig.server.ip("link delete eth0").unwrap();
+    let said = health().unwrap_err().to_string();
+    assert!(said.contains("\"eni-web\"") && said.contains("\"eth0\""), "{said}");
+    let text = rendered(&filtered, &exporter, Format::Text);
+    assert!(
+        text.contains(
+            "fwctl_hook_attached{interface=\"eni-web\",device=\"eth0\",side=\"sent\",hook=\"tcx\"} 0"
+        )
+    );
+    assert!(filtered.fwctl().run(["unload"]).unwrap().status.success());
+    assert!(health().unwrap_err().to_string().contains("nothing is loaded"));
+}
+
+#[test]
+fn ten_thousand_rules_and_a_full_table_are_rendered_in_a_hundred_milliseconds() {
+    let filtered = Filtered::new(&many_rules(10_000));
+    let one = exporter(&filtered);
+    let time = |what: &str| {
+        let times: Vec<Duration> = (0..10)
+            .map(|_| {
+                let start = Instant::now();
+                rendered(&filtered, &one, Format::Text);
+                start.elapsed()
+            })
+            .collect();
+        println!("{what}: {times:?}");
+        times.into_iter().min().unwrap_or_default()
+    };
+    let rules = time("10,000 rules");
+    let text = rendered(&filtered, &one, Format::Text);
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    println!("{series} series, {} bytes", text.len());
+    assert!(series > 20_000, "{series}");
+    // Without optimisation it may take what it takes.
+    if !cfg!(debug_assertions) {
+        assert!(rules < Duration::from_millis(100), "{rules:?}");
+    }
+    drop(filtered);
+
+    let filtered = Filtered::new(&web_rules(1_100_000));
+    let listener = filtered.open(80).unwrap();
+    filtered.fill(1_000_000);
+    let one = exporter(&filtered);
+    let start = Instant::now();
+    for _ in 0..10 {
+        rendered(&filtered, &one, Format::Text);
+    }
+    let full = start.elapsed() / 10;
+    println!("1,000,000 connections: {full:?}");
+    assert!(sum(&samples(&filtered), "fwctl_conntrack_entries", &[]) > 1_000_000);
+    if !cfg!(debug_assertions) {
+        assert!(full < Duration::from_millis(100), "{full:?}");
+    }
+    drop(listener);
+}
