@@ -3,6 +3,7 @@
 mod conntrack;
 mod diff;
 mod explain;
+mod flow_log;
 mod live;
 mod manual;
 
@@ -13,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
+pub(crate) use flow_log::{FlowLog, TrafficType};
 pub(crate) use live::{Monitor, Top};
 pub(crate) use manual::{Completions, Help, Man};
 
@@ -54,6 +56,7 @@ pub(crate) enum Verb {
     Stats(Stats),
     Monitor(Monitor),
     Top(Top),
+    FlowLog(FlowLog),
     Explain(Explain),
     Diff(Diff),
     Conntrack(Conntrack),
