@@ -6,6 +6,7 @@
 
 mod chores;
 mod events;
+mod flow_log;
 pub mod http;
 mod notices;
 mod rules_file;
@@ -40,6 +41,8 @@ pub struct Options {
     pub max_memory: u64,
     /// Where rules are kept that were loaded, for the next boot.
     pub last_good: Option<PathBuf>,
+    /// What flow log is kept.
+    pub flow_log: Option<crate::flow_log::Options>,
     /// Where dropped packets are written down.
     pub events: Option<PathBuf>,
     /// Where metrics are answered.

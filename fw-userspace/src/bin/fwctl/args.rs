@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
-pub(crate) use flow_log::{FlowLog, TrafficType};
+pub(crate) use flow_log::{FlowLog, Records, TrafficType};
 pub(crate) use live::{Monitor, Top};
 pub(crate) use manual::{Completions, Help, Man};
 pub(crate) use serve::Serve;

@@ -19,6 +19,17 @@ use fw_userspace::flow_log::Format;
                         fwctl flow-log --traffic-type REJECT --json --format \
                         '${srcaddr} ${dstaddr} ${dstport} ${packets} ${fwctl-reason} ${fwctl-acl-rule}'")]
 pub(crate) struct FlowLog {
+    #[command(flatten)]
+    pub(crate) records: Records,
+    /// A file, a directory that gets files named as in an S3 bucket, or `-` for standard output
+    #[arg(long, value_name = "PATH", default_value = "-")]
+    pub(crate) output: PathBuf,
+}
+
+/// What is in a flow log and how it is written; also of `fwctl serve`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Flow log")]
+pub(crate) struct Records {
     /// Fields in their order, as AWS writes them: '${srcaddr} ${dstaddr} ${tcp-flags}'; names alone do as well
     #[arg(long, value_name = "FIELDS", value_parser = format, default_value = "", hide_default_value = true)]
     pub(crate) format: Format,
@@ -34,9 +45,6 @@ pub(crate) struct FlowLog {
     /// The field account-id
     #[arg(long, value_name = "ID", default_value = "unknown")]
     pub(crate) account_id: String,
-    /// A file, a directory that gets files named as in an S3 bucket, or `-` for standard output
-    #[arg(long, value_name = "PATH", default_value = "-")]
-    pub(crate) output: PathBuf,
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,

@@ -23,7 +23,7 @@ pub(super) fn run(args: &args::FlowLog, bpffs: &Path, output: &mut Output) -> Re
     let interrupt = Interrupt::catch()?;
     // Records bypass it.
     output.flush();
-    let options = options(args)?;
+    let options = options(&args.records, &args.output)?;
     let to_stdout = options.destination == Destination::Stdout;
     let mut log = FlowLog::open(bpffs, options)?;
     while !interrupt.came() && !log.is_over() {
@@ -40,8 +40,9 @@ pub(super) fn run(args: &args::FlowLog, bpffs: &Path, output: &mut Output) -> Re
     }
 }
 
-fn options(args: &args::FlowLog) -> Result<Options> {
-    let is_stdout = args.output.as_os_str() == "-";
+/// What was typed, for the library.
+pub(super) fn options(args: &args::Records, output: &Path) -> Result<Options> {
+    let is_stdout = output.as_os_str() == "-";
     let rotates = args.rotate_size.is_some() || args.rotate_every.is_some() || args.keep.is_some();
     if is_stdout && rotates {
         return Err(Error::input(
@@ -51,9 +52,9 @@ fn options(args: &args::FlowLog) -> Result<Options> {
     let destination = if is_stdout {
         Destination::Stdout
     } else {
-        let is_directory = args.output.is_dir() || args.output.as_os_str().to_string_lossy().ends_with('/');
+        let is_directory = output.is_dir() || output.as_os_str().to_string_lossy().ends_with('/');
         Destination::Files(Rotation {
-            path: args.output.clone(),
+            path: output.to_owned(),
             size: args.rotate_size,
             seconds: args.rotate_every.or(is_directory.then_some(EVERY)),
             keep: args.keep,
