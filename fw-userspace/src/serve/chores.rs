@@ -28,6 +28,8 @@ pub(super) enum Wake {
     Devices,
     /// The rules file is to be loaded, changed or not.
     Reload,
+    /// What is to be said of a peer of the HTTP server.
+    Peer(String),
     /// Another thread could not do something.
     Failed(Error),
     /// The end.
@@ -150,6 +152,7 @@ impl Chores {
                     self.devices_stirred.store(false, Ordering::Relaxed);
                     self.look_at = self.look_at.min(Instant::now() + DEVICES_SETTLE_IN);
                 }
+                Ok(Wake::Peer(line)) => say(Note::Peer(&line)),
                 Ok(Wake::Failed(error)) => say(Note::Failed(&error)),
                 Err(RecvTimeoutError::Timeout) => {}
             }
