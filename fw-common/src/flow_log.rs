@@ -290,7 +290,8 @@ mod tests {
             end: 14 + 52 + 2996,
             ..Packet::EMPTY
         };
-        let (flow, tally) = of(words(&decision(Reason::GroupRule), 3), &scratch(packet), 7).unwrap_or_default();
+        let (flow, tally) =
+            of(words(&decision(Reason::GroupRule), 3), &scratch(packet), 7).unwrap_or_default();
         assert_eq!((tally.packets, tally.bytes), (3, 2996 + 3 * 52));
         assert_eq!((flow.source_port, flow.destination_port, flow.zone), (40_000, 443, 3));
         assert_eq!((tally.acl_rule, tally.group_rule), (4, 5));
