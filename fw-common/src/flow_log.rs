@@ -81,10 +81,10 @@ pub struct Tally {
     pub tcp_flags: u64,
     /// [`Reason`]: of the first packet, and then of each that did not merely belong to a connection.
     pub reason: u32,
-    /// [`Decision::acl_rule`], the last there was.
-    pub acl_rule: u32,
     /// [`Decision::group_rule`], as the reason.
     pub group_rule: u32,
+    /// [`Decision::acl_rule`], the last there was.
+    pub acl_rule: u32,
     /// Always zero.
     pub reserved: u32,
 }
@@ -149,8 +149,8 @@ pub fn of(
         last_ns: now_ns,
         tcp_flags: recorded_flags(packet.tcp_flags).into(),
         reason: head & 0xff,
-        acl_rule,
         group_rule,
+        acl_rule,
         reserved: 0,
     };
     Some((flow, tally))
@@ -209,13 +209,35 @@ impl Flow {
     }
 }
 
+/// A [`Tally`] as whole words, which programs on several CPUs share.
+pub const WORDS: usize = size_of::<Tally>() / size_of::<u64>();
+
 impl Tally {
+    /// Reason and group rule, as the word that they are together in.
+    #[inline(always)]
+    pub const fn decided(&self) -> u64 {
+        word(self.reason, self.group_rule)
+    }
+
+    /// The same of the last word.
+    #[inline(always)]
+    pub const fn entered(&self) -> u64 {
+        word(self.acl_rule, self.reserved)
+    }
+
     /// Whether this packet says more of why the flow's packets pass or not than an earlier one did: the rule that admitted
     /// a connection stays named beside the packets that only belong to it.
     #[inline(always)]
     pub const fn speaks(&self) -> bool {
         self.reason != Reason::Established as u32
     }
+}
+
+#[inline(always)]
+const fn word(first: u32, second: u32) -> u64 {
+    let [a, b, c, d] = first.to_ne_bytes();
+    let [e, f, g, h] = second.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]
@@ -268,7 +290,8 @@ mod tests {
             end: 14 + 52 + 2996,
             ..Packet::EMPTY
         };
-        let (flow, tally) = of(words(&decision(Reason::GroupRule), 3), &scratch(packet), 7).unwrap();
+        let (flow, tally) =
+            of(words(&decision(Reason::GroupRule), 3), &scratch(packet), 7).unwrap_or_default();
         assert_eq!((tally.packets, tally.bytes), (3, 2996 + 3 * 52));
         assert_eq!((flow.source_port, flow.destination_port, flow.zone), (40_000, 443, 3));
         assert_eq!((tally.acl_rule, tally.group_rule), (4, 5));
@@ -279,7 +302,7 @@ mod tests {
     fn what_always_passes_and_what_is_not_understood_is_no_flow() {
         let packet = Packet { protocol: protocol::ICMP, end: 14 + 84, transport: 34, ..Packet::EMPTY };
         let of = |reason, scratch: &Scratch| of(words(&decision(reason), 1), scratch, 7);
-        let (flow, tally) = of(Reason::NoGroupRule, &scratch(packet)).unwrap();
+        let (flow, tally) = of(Reason::NoGroupRule, &scratch(packet)).unwrap_or_default();
         assert_eq!((flow.action, flow.source_port, tally.bytes), (Action::Reject as u8, 0, 84));
         assert_eq!(of(Reason::ExemptService, &scratch(packet)), None);
         let mut exempt = scratch(packet);
@@ -292,7 +315,7 @@ mod tests {
     #[test]
     fn what_an_interface_that_is_not_enforced_would_drop_is_told_apart() {
         let decision = Decision { observed: true, ..decision(Reason::NoGroupRule) };
-        let (flow, _) = of(words(&decision, 1), &scratch(Packet::EMPTY), 7).unwrap();
+        let (flow, _) = of(words(&decision, 1), &scratch(Packet::EMPTY), 7).unwrap_or_default();
         assert_eq!(Action::from_code(flow.action), Some(Action::WouldReject));
         assert_eq!(Action::from_code(4), None);
     }

@@ -31,10 +31,10 @@ macro_rules! read {
         impl $type {
             #[doc = $says]
             pub fn read(bytes: &[u8]) -> Option<Self> {
+                let bytes = bytes.first_chunk::<{ size_of::<Self>() }>()?;
                 // SAFETY: so many bytes are there, at whatever place, and all of them are valid, as promised above.
-                bytes
-                    .first_chunk::<{ size_of::<Self>() }>()
-                    .map(|bytes| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+                let value = unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() };
+                Some(value)
             }
         }
     )*};

@@ -5,11 +5,12 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use fw_common::event::Wanted;
-use fw_common::flow_log::{self, Flow, Tally, Words};
+use fw_common::flow_log::{self, Flow, Tally, WORDS, Words};
 use fw_common::layout::head;
+use fw_common::store::Cell as _;
 
 use crate::maps::{self, FLOWS, Flows, Maps};
-use crate::shared;
+use crate::shared::Shared;
 
 /// Adds the packet that was judged last on this CPU to its flow.
 #[inline(always)]
@@ -35,23 +36,22 @@ pub(crate) fn record(words: Words) {
 /// Whether the flow has an entry, which then has the packet.
 #[inline(always)]
 fn add(flows: &Flows, flow: &Flow, packet: &Tally) -> bool {
-    let Some(sum) = flows.get_ptr_mut(flow) else { return false };
-    // SAFETY: the fields of an entry, which is never removed; words of 8 bytes are added to by single instructions. Where
-    // two CPUs store at a time either's time and rule is as good.
-    unsafe {
-        shared::add(&raw mut (*sum).packets, packet.packets);
-        shared::add(&raw mut (*sum).bytes, packet.bytes);
-        (&raw mut (*sum).last_ns).write_volatile(packet.last_ns);
-        if packet.tcp_flags != 0 {
-            shared::set_bits(&raw mut (*sum).tcp_flags, packet.tcp_flags);
-        }
-        if packet.speaks() {
-            (&raw mut (*sum).reason).write_volatile(packet.reason);
-            (&raw mut (*sum).group_rule).write_volatile(packet.group_rule);
-        }
-        if packet.acl_rule != 0 {
-            (&raw mut (*sum).acl_rule).write_volatile(packet.acl_rule);
-        }
+    let Some(sum) = flows.get_ptr(flow) else { return false };
+    // SAFETY: an entry lives as long as its map, since programs remove none; its words are shared.
+    let sum = unsafe { &*sum.cast::<[Shared; WORDS]>() };
+    let [packets, bytes, _, last_ns, tcp_flags, decided, entered] = sum;
+    packets.add(packet.packets.cast_signed());
+    bytes.add(packet.bytes.cast_signed());
+    // Where two CPUs store at a time, the time and the rule of either are as good.
+    last_ns.store(packet.last_ns);
+    if packet.tcp_flags != 0 {
+        tcp_flags.set_bits(packet.tcp_flags);
+    }
+    if packet.speaks() {
+        decided.store(packet.decided());
+    }
+    if packet.acl_rule != 0 {
+        entered.store(packet.entered());
     }
     true
 }

@@ -55,34 +55,21 @@ impl Cell for Shared {
     #[inline(always)]
     fn add(&self, change: i64) {
         // SAFETY: as above.
-        unsafe { add(self.0.get(), change.cast_unsigned()) };
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({word} + 0) += {change}", word = in(reg) self.0.get(), change = in(reg) change);
+        }
     }
 }
 
-/// Adds to a word of a map.
-///
-/// # Safety
-///
-/// The word is there and aligned.
-#[inline(always)]
-pub(crate) unsafe fn add(word: *mut u64, change: u64) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({word} + 0) += {change}", word = in(reg) word, change = in(reg) change)
-    };
-}
-
-/// Sets bits of a word of a map.
-///
-/// # Safety
-///
-/// As of [`add`].
-#[inline(always)]
-pub(crate) unsafe fn set_bits(word: *mut u64, bits: u64) {
-    // SAFETY: as the caller promises.
-    unsafe {
-        core::arch::asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) word, bits = in(reg) bits)
-    };
+impl Shared {
+    /// Sets bits.
+    #[inline(always)]
+    pub(crate) fn set_bits(&self, bits: u64) {
+        // SAFETY: an aligned word of a map.
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) self.0.get(), bits = in(reg) bits);
+        }
+    }
 }
 
 /// The map of connections and what belongs to it.

@@ -61,11 +61,14 @@ impl Files {
             return Ok(files);
         }
         let path = files.rotation.path.clone();
+        let was_there = path.exists();
         let mut open = Open::at(&path).map_err(|error| cannot("open", &path, &error))?;
         open.repair(options.gzip).map_err(|error| cannot("read", &path, &error))?;
         let is_ours = open.size == 0 || open.begins_with(header, options.gzip);
         files.open = Some(open);
-        if !is_ours {
+        if !was_there {
+            files.remove_empty();
+        } else if !is_ours {
             files.put_aside()?;
         }
         Ok(files)
@@ -85,7 +88,11 @@ impl Files {
             self.open = Some(Open::at(&path).map_err(|error| cannot("open", &path, &error))?);
         }
         let Some(open) = &mut self.open else { return Ok(()) };
-        open.append(&made).map_err(|error| cannot("write records to", &open.path, &error))
+        let appended = open.append(&made).map_err(|error| cannot("write records to", &open.path, &error));
+        if appended.is_err() && open.size == 0 {
+            self.remove_empty();
+        }
+        appended
     }
 
     /// Whether the file gets no more.
@@ -112,6 +119,13 @@ impl Files {
         Ok(())
     }
 
+    /// A file is made with its first window: an empty one is no gzip.
+    fn remove_empty(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = fs::remove_file(&open.path);
+        }
+    }
+
     /// Somebody may have moved or removed the file (logrotate).
     fn notice_removal(&mut self) {
         let is_there = |open: &Open| {
@@ -130,6 +144,7 @@ impl Files {
         let stamp = calendar::stamp(began_ns / 1_000_000_000);
         let minute = stamp.get(..13).unwrap_or(&stamp);
         let (account, region) = (&self.account_id, self.region.as_deref().unwrap_or("local"));
+        let region = region.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-', "-");
         let hash = fnv(&began_ns.to_le_bytes()) as u32;
         let Self { log_id, extension, .. } = self;
         let name = format!("{account}_vpcflowlogs_{region}_{log_id}_{minute}Z_{hash:08x}.{extension}");
@@ -271,4 +286,71 @@ fn log_id(path: &Path) -> String {
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> Error {
     Error::system(format!("cannot {what} \"{}\": {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::output::packed;
+    use super::*;
+
+    struct Temporary(PathBuf);
+
+    impl Temporary {
+        fn with(name: &str, bytes: &[u8]) -> Self {
+            let path = std::env::temp_dir().join(format!("fwctl-{name}-{}", std::process::id()));
+            fs::write(&path, bytes).unwrap();
+            Self(path)
+        }
+
+        /// What is left of it once it is opened.
+        fn repaired(&self, gzip: bool) -> Vec<u8> {
+            Open::at(&self.0).unwrap().repair(gzip).unwrap();
+            fs::read(&self.0).unwrap()
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_taken_off() {
+        let long = "x".repeat(200_000);
+        for (text, whole) in [
+            (String::new(), String::new()),
+            ("one\ntwo\n".to_owned(), "one\ntwo\n".to_owned()),
+            ("one\ntw".to_owned(), "one\n".to_owned()),
+            (format!("one\n{long}"), "one\n".to_owned()),
+            (long, String::new()),
+        ] {
+            assert_eq!(Temporary::with("lines", text.as_bytes()).repaired(false), whole.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_member_that_was_cut_off_is_taken_off() {
+        let members = [packed("a b\n", b"1 2\n", true).unwrap(), packed("", b"3 4\n", true).unwrap()];
+        let whole = members.concat();
+        let cut = |length: usize| Temporary::with("members", &whole[..length]).repaired(true).len();
+        assert_eq!(cut(whole.len()), whole.len());
+        for length in members[0].len()..whole.len() {
+            assert_eq!(cut(length), members[0].len(), "{length}");
+        }
+        assert_eq!(cut(members[0].len() - 1), 0);
+        let file = Temporary::with("header", &whole);
+        let open = Open::at(&file.0).unwrap();
+        assert!(open.begins_with("a b\n", true) && !open.begins_with("a c\n", true));
+    }
+
+    #[test]
+    fn what_cannot_be_appended_leaves_the_file_as_it_was() {
+        let file = Temporary::with("append", b"one\n");
+        let mut open = Open::at(&file.0).unwrap();
+        // Not to be written to: any write fails.
+        open.file = File::open(&file.0).unwrap();
+        assert!(open.append(b"two\n").is_err());
+        assert_eq!((fs::read(&file.0).unwrap(), open.size), (b"one\n".to_vec(), 4));
+    }
 }

@@ -151,7 +151,7 @@ fn write_some(to: &mut impl Write, rest: &mut Vec<u8>) -> std::io::Result<()> {
 }
 
 /// As it is written: members of gzip stand one behind the other in a file, so that it is whole after each.
-fn packed(header: &str, lines: &[u8], gzip: bool) -> Result<Vec<u8>> {
+pub(super) fn packed(header: &str, lines: &[u8], gzip: bool) -> Result<Vec<u8>> {
     if !gzip {
         return Ok([header.as_bytes(), lines].concat());
     }

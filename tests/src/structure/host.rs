@@ -70,10 +70,11 @@ impl Host {
     pub fn record(&mut self, flows: u32) -> Result<()> {
         self.emulator.fill_slot("FLOWS", flows)?;
         let until = tick(self.emulator.now_ns).wrapping_add(1 << 30);
-        for (word, value) in [(head::EVENTS, RECORDING), (head::FLOWS_UNTIL, until)] {
+        for (word, bits) in [(head::EVENTS, RECORDING), (head::FLOWS_UNTIL, until)] {
             let at = 4 * word as usize;
-            let place = self.emulator.values("POLICY")?.get_mut(at..at + 4);
-            place.context("POLICY has no first line")?.copy_from_slice(&value.to_le_bytes());
+            let place = self.emulator.values("POLICY")?.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+            let place: &mut [u8; 4] = place.context("POLICY has no first line")?;
+            *place = (u32::from_le_bytes(*place) | bits).to_le_bytes();
         }
         Ok(())
     }

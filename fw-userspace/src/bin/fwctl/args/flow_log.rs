@@ -43,7 +43,7 @@ pub(crate) struct Records {
     #[arg(long, value_name = "N", default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=4_194_304))]
     pub(crate) max_flows: u32,
     /// The field account-id
-    #[arg(long, value_name = "ID", default_value = "unknown")]
+    #[arg(long, value_name = "ID", default_value = "unknown", value_parser = account)]
     pub(crate) account_id: String,
     /// Print one JSON object per line
     #[arg(long)]
@@ -81,6 +81,16 @@ fn format(text: &str) -> Result<Format, String> {
         return Ok(Format::default());
     }
     Format::parse(text).map_err(|error| error.to_string())
+}
+
+/// A part of file names, too.
+fn account(text: &str) -> Result<String, String> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_plain {
+        Ok(text.to_owned())
+    } else {
+        Err("must be letters, digits and dashes, such as 111122223333".to_owned())
+    }
 }
 
 /// Bytes from `64K`, `100M`, `1G`.
