@@ -9,6 +9,7 @@ mod ping;
 mod raw;
 #[cfg(test)]
 mod tests;
+mod torrent;
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ pub use echo::Echo;
 pub use live::LiveTcp;
 pub use ping::{ping, ping_from};
 pub use raw::{Capture, Captured, Sender, capture, listen, send_frame, sender};
+pub use torrent::send_all;
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ mod run;
 mod setup;
 mod soak;
 mod test;
+mod test_tools;
 mod tools;
 mod verify;
 

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
-    run,
+    run, test_tools,
     tools::{self, Compiler, Linker},
 };
 
@@ -27,6 +27,7 @@ const HOST_PROGRAMS: [(&str, &str); 3] = [("ip", "iproute2"), ("tc", "iproute2")
 /// The verb: says what is used, even when nothing had to be done.
 pub(crate) fn run() -> Result<()> {
     let (compiler, linker) = provide()?;
+    test_tools::provide();
     say(&format!(
         "ready: rustc {} ({}), bpf-linker {} ({}), LLVM {}",
         compiler.release,
@@ -224,12 +225,16 @@ pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
     if apt(&["install"], packages).is_ok() {
         return Ok(());
     }
-    // The lists are missing in a new container, and name deleted versions in an old one.
+    update_package_lists();
+    apt_install(packages)
+}
+
+/// They are missing in a new container, and name deleted versions in an old one. A failure is said and no more.
+pub(crate) fn update_package_lists() {
     say("updating the package lists with apt-get");
     if let Err(error) = apt(&["update"], &[]) {
         say(&format!("the package lists could not be updated: {error:#}"));
     }
-    apt_install(packages)
 }
 
 /// An error says what apt-get would have to remove, if that is the reason.
@@ -280,7 +285,7 @@ fn record(compiler: &Compiler, linker: &Linker) -> Result<()> {
         .with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     println!("setup: {what}");
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
-use crate::{run, setup};
+use crate::{run, setup, test_tools};
 
 const OPTIONS: [&str; 3] = ["--profile", "--target", "--target-dir"];
 
@@ -18,6 +18,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     run::require_root("test")?;
     setup::ensure()?;
+    test_tools::provide();
     // fw-ebpf exists for the BPF target only.
     let selection: &[&str] = if names_packages(&options.cargo_arguments) {
         &["test"]

@@ -14,7 +14,7 @@ use crate::netns::Namespace;
 
 /// What the kernel is asked for: every ethertype, or (to send only) none.
 const ALL: u16 = libc::ETH_P_ALL as u16;
-const NONE: u16 = 0;
+pub(super) const NONE: u16 = 0;
 
 /// Sends a frame out of a device: its peer receives it. A drop by a program at TC on that device is no error.
 pub fn send_frame(namespace: &Namespace, device: &str, frame: &[u8]) -> Result<()> {
@@ -153,7 +153,7 @@ impl Capture {
     }
 }
 
-fn open(namespace: &Namespace, device: &str, ethertype: u16) -> Result<Socket> {
+pub(super) fn open(namespace: &Namespace, device: &str, ethertype: u16) -> Result<Socket> {
     let index = namespace.index(device)?;
     let make = || {
         // It hears nothing until it is bound: no frame of another device slips in.
