@@ -17,5 +17,6 @@ pub mod nearest;
 pub mod rates;
 pub mod reasons;
 pub mod report;
+pub mod serve;
 pub mod simulate;
 pub mod top;

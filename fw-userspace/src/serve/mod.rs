@@ -1,0 +1,3 @@
+//! What runs for as long as the host does.
+
+pub mod http;
