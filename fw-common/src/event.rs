@@ -51,7 +51,7 @@ impl Teller {
     }
 }
 
-/// Which packets somebody wants to hear of: the word [`crate::layout::head::EVENTS`].
+/// Which packets somebody wants to hear of: the low byte of the word [`crate::layout::head::EVENTS`].
 #[repr(u32)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -64,10 +64,13 @@ pub enum Wanted {
 }
 
 impl Wanted {
+    /// The bits of the word that are its number.
+    pub const BITS: u32 = 0xff;
+
     /// Whether a word names this packet's kind.
     #[inline(always)]
     pub const fn names(word: u32, verdict: Verdict) -> bool {
-        word > matches!(verdict, Verdict::Pass) as u32
+        word & Self::BITS > matches!(verdict, Verdict::Pass) as u32
     }
 
     /// Whether what was wanted until a tick still is: whoever wants events says so again and again.
@@ -122,9 +125,9 @@ const _: () = assert!(size_of::<Event>() == 80);
 /// A decision and its device in five words: the arguments of a function.
 pub type Words = [u32; 5];
 
-const OBSERVED: u32 = 1 << 16;
-
 impl Event {
+    /// The bit of the first of [`Words`] that says so.
+    pub(crate) const OBSERVED_WORD: u32 = 1 << 16;
     /// The rules were not enforced.
     pub const OBSERVED: u8 = 1 << 0;
     /// An IP packet that was understood.
@@ -135,7 +138,7 @@ impl Event {
     /// What [`Event::new`] is to be given.
     #[inline(always)]
     pub const fn words(decision: &Decision, ifindex: u32) -> Words {
-        let observed = if decision.observed { OBSERVED } else { 0 };
+        let observed = if decision.observed { Self::OBSERVED_WORD } else { 0 };
         let head = decision.reason as u32 | (decision.direction.code() as u32) << 8 | observed;
         [head, decision.zone, decision.acl_rule, decision.group_rule, ifindex]
     }
@@ -159,7 +162,7 @@ impl Event {
             tcp_flags: 0,
             reason: head as u8,
             direction: (head >> 8) as u8,
-            flags: if head & OBSERVED != 0 { Self::OBSERVED } else { 0 },
+            flags: if head & Self::OBSERVED_WORD != 0 { Self::OBSERVED } else { 0 },
             reserved: [0; 5],
         };
         // What is in there is of an earlier frame.

@@ -22,6 +22,7 @@
 //! | [`store`] | where connections are kept |
 //! | [`verdict`] | every reason a packet passes or is dropped for |
 //! | [`event`] | what is told of single packets to whoever listens |
+//! | [`flow_log`] | what is added up of flows for whoever keeps a log of them |
 
 #![no_std]
 #![cfg_attr(not(feature = "user"), forbid(unsafe_code))]
@@ -45,6 +46,7 @@ pub mod decide;
 pub mod event;
 pub mod exempt;
 pub mod flow;
+pub mod flow_log;
 pub mod fragment;
 pub mod frame;
 mod layers;

@@ -1,6 +1,7 @@
 //! Promises to aya that a type is plain data: no padding, no pointers, every bit pattern valid.
 
 use crate::event::{Event, Teller};
+use crate::flow_log::{Flow, Tally};
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
 use crate::verdict::Counter;
@@ -21,14 +22,26 @@ plain! {
     Counter = 16;
     Event = 80;
     Teller = 24;
+    Flow = 48;
+    Tally = 56;
 }
 
-impl Event {
-    /// As a program left it in the ring; `None` of fewer bytes.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
-        // SAFETY: so many bytes are there, at whatever place, and all of them are valid, as promised above.
-        bytes
-            .first_chunk::<{ size_of::<Self>() }>()
-            .map(|bytes| unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
-    }
+macro_rules! read {
+    ($($type:ty: $says:literal;)*) => {$(
+        impl $type {
+            #[doc = $says]
+            pub fn read(bytes: &[u8]) -> Option<Self> {
+                let bytes = bytes.first_chunk::<{ size_of::<Self>() }>()?;
+                // SAFETY: so many bytes are there, at whatever place, and all of them are valid, as promised above.
+                let value = unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() };
+                Some(value)
+            }
+        }
+    )*};
+}
+
+read! {
+    Event: "As a program left it in the ring; `None` of fewer bytes.";
+    Flow: "As a program left it in a map; `None` of fewer bytes.";
+    Tally: "As a program left it in a map; `None` of fewer bytes.";
 }

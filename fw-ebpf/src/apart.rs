@@ -12,6 +12,7 @@ use fw_common::layout::head;
 use fw_common::store::upkeep::STRIDE;
 use fw_common::store::{self, Place, Store};
 
+use crate::flows;
 use crate::maps::{self, EVENTS, Maps, TELLERS};
 use crate::shared::Connections;
 
@@ -121,6 +122,15 @@ pub extern "C" fn tell(head: u32, zone: u32, acl_rule: u32, group_rule: u32, ifi
     } else {
         teller.suppress();
     }
+    0
+}
+
+/// Adds the packet that was judged last on this CPU to its flow, while flows are recorded:
+/// [`fw_common::flow_log::words`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn record(head: u32, zone: u32, acl_rule: u32, group_rule: u32, packets: u32) -> u32 {
+    flows::record([head, zone, acl_rule, group_rule, packets]);
     0
 }
 

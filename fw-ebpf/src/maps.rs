@@ -3,11 +3,13 @@
 //! Sizes here are the smallest; the loader sets the real ones before it creates the maps.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
+use aya_ebpf::btf_maps::{ArrayOfMaps, HashMap};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
-use aya_ebpf::macros::map;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use fw_common::conntrack::{Class, Connection, WORDS};
 use fw_common::event::Teller;
+use fw_common::flow_log::{Flow, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
@@ -62,6 +64,14 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 /// What each CPU tells of, and what it does not.
 #[map]
 pub(crate) static TELLERS: PerCpuArray<Teller> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where the flows of the current window are added up; empty while nobody keeps a log. The size here is that of no map:
+/// the reader makes each as large as it likes.
+#[btf_map]
+pub(crate) static FLOWS: ArrayOfMaps<Flows, 1> = ArrayOfMaps::new();
+
+/// Those of one window.
+pub(crate) type Flows = HashMap<Flow, Tally, 1>;
 
 /// Room for the packet at hand.
 #[map]

@@ -1,6 +1,7 @@
 //! Counting what was decided, and telling of it.
 
 use fw_common::event::{Event, Wanted};
+use fw_common::flow_log;
 use fw_common::layout::head;
 use fw_common::verdict::Counter;
 use fw_common::{Frame, Scratch, Sighting, Verdict, judge as decide};
@@ -26,11 +27,18 @@ pub(crate) fn judge<F: Frame>(frame: &F, seen: Sighting, scratch: &mut Scratch) 
         add(RULES.get_ptr_mut(decision.group_rule), packets, bytes);
     }
     // A load and a branch while nobody listens.
-    if Wanted::names(maps.head(head::EVENTS), decision.reason.verdict()) {
-        // `tell` finds it by way of the map.
+    let wanted = maps.head(head::EVENTS);
+    if wanted != 0 {
+        // Both find it by way of the map.
         reread(scratch);
-        let [head, zone, acl_rule, group_rule, ifindex] = Event::words(&decision, seen.ifindex);
-        apart::tell(head, zone, acl_rule, group_rule, ifindex);
+        if Wanted::names(wanted, decision.reason.verdict()) {
+            let [head, zone, acl_rule, group_rule, ifindex] = Event::words(&decision, seen.ifindex);
+            apart::tell(head, zone, acl_rule, group_rule, ifindex);
+        }
+        if wanted & flow_log::RECORDING != 0 {
+            let [head, zone, acl_rule, group_rule, packets] = flow_log::words(&decision, packets as u32);
+            apart::record(head, zone, acl_rule, group_rule, packets);
+        }
     }
     decision.verdict()
 }

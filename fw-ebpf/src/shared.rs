@@ -61,6 +61,17 @@ impl Cell for Shared {
     }
 }
 
+impl Shared {
+    /// Sets bits.
+    #[inline(always)]
+    pub(crate) fn set_bits(&self, bits: u64) {
+        // SAFETY: an aligned word of a map.
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({word} + 0) |= {bits}", word = in(reg) self.0.get(), bits = in(reg) bits);
+        }
+    }
+}
+
 /// The map of connections and what belongs to it.
 #[derive(Clone, Copy)]
 pub(crate) struct Connections;

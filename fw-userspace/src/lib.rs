@@ -4,12 +4,15 @@
 //! model and never looks at the file again. Dependencies point one way only: `document -> model`, and from there
 //! to what compiles, simulates and loads it.
 
+pub mod calendar;
 pub mod compile;
 pub mod datapath;
 pub mod diff;
 pub mod document;
 pub mod error;
 pub mod explain;
+pub mod flow_log;
+mod fnv;
 pub mod input;
 pub mod lint;
 pub mod metrics;

@@ -1,9 +1,12 @@
 //! Every case in the emulated bytecode, beside the core on the host: figures that are counted there are of programs that
 //! decide as they should. Needs no kernel.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result, ensure};
 use fw_common::event::Event;
-use fw_common::{Address, Direction, Layer};
+use fw_common::flow_log::{Action, Flow};
+use fw_common::{Address, Decision, Direction, Layer, Verdict};
 use fw_tests::case::{self, Case, Step};
 use fw_tests::kernel::Received;
 use fw_tests::run;
@@ -40,15 +43,21 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
     let mut bytecode = Host::new()?;
     bytecode.publish(&core.compiled().patch.image())?;
     bytecode.listen()?;
+    bytecode.record(FLOWS)?;
     let (mut packets, mut suppressed) = (0, 0);
+    // What a flow log is to have, unless not all packets are told of.
+    let mut flows = Some(BTreeMap::new());
     for step in &case.steps {
         match step {
             Step::Wait(seconds) => core.wait(*seconds),
             Step::Load(rules) => {
                 policy = run::policy(rules)?;
                 core.load(policy.clone())?;
+                is_recorded(&mut bytecode, flows.as_ref())?;
+                flows = flows.map(|_| BTreeMap::new());
                 bytecode.publish(&core.compiled().patch.image())?;
                 bytecode.listen()?;
+                bytecode.record(FLOWS)?;
             }
             Step::Packet(packet) => {
                 let place = || format!("line {}: {}", packet.line, packet.text);
@@ -74,7 +83,19 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
                 ensure!((told.len() as u64) + kept - suppressed == 1, "{}: {told:?}, {kept}", place());
                 suppressed = kept;
                 // A case of thousands of packets is a flood.
-                let Some(event) = told.first() else { continue };
+                let Some(event) = told.first() else {
+                    flows = None;
+                    continue;
+                };
+                if let Some(flows) = &mut flows
+                    && event.has(Event::IS_IP)
+                    && decision.zone != 0
+                    && decision.reason.layer() != Layer::Exempt
+                {
+                    let (packets, bytes): &mut (u64, u64) = flows.entry(flow(event, &decision)).or_default();
+                    *packets += 1;
+                    *bytes += ip_bytes(&packet.frame, event).with_context(place)?;
+                }
                 ensure!(
                     event.decision() == Some(decision) && event.ifindex == ifindex,
                     "{}: core {decision:?}, told {event:?}",
@@ -91,7 +112,58 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
             }
         }
     }
+    is_recorded(&mut bytecode, flows.as_ref())?;
     Ok(packets)
+}
+
+/// Room for all that a case has.
+const FLOWS: u32 = 4096;
+
+/// Whether the programs have added up just that.
+fn is_recorded(bytecode: &mut Host, flows: Option<&BTreeMap<Flow, (u64, u64)>>) -> Result<()> {
+    let Some(flows) = flows else { return Ok(()) };
+    let recorded = bytecode.recorded()?.into_iter();
+    let recorded: BTreeMap<Flow, (u64, u64)> =
+        recorded.map(|(flow, tally)| (flow, (tally.packets, tally.bytes))).collect();
+    ensure!(&recorded == flows, "recorded {recorded:?}, seen {flows:?}");
+    Ok(())
+}
+
+/// The flow of an event's packet.
+fn flow(event: &Event, decision: &Decision) -> Flow {
+    let has_ports = matches!(event.protocol, 6 | 17);
+    let port = |port| if has_ports { port } else { 0 };
+    let action = match (decision.reason.verdict(), decision.observed) {
+        (Verdict::Pass, _) => Action::Accept,
+        (Verdict::Drop, false) => Action::Reject,
+        (Verdict::Drop, true) => Action::WouldReject,
+    };
+    Flow {
+        zone: decision.zone,
+        source_port: port(event.source_port),
+        destination_port: port(event.service),
+        source: event.source,
+        destination: event.destination,
+        protocol: event.protocol,
+        direction: event.direction,
+        action: action as u8,
+        reserved: [0; 5],
+    }
+}
+
+/// What an IP header says that its packet has, by a look of our own.
+fn ip_bytes(frame: &[u8], event: &Event) -> Option<u64> {
+    let mut at = 14;
+    // A device without a link-layer header, or tags.
+    if !matches!(frame.get(12..14)?, [0x08, 0x00] | [0x86, 0xdd] | [0x81, 0x00] | [0x88, 0xa8]) {
+        at = 0;
+    }
+    while at != 0 && matches!(frame.get(at - 2..at)?, [0x81, 0x00] | [0x88, 0xa8]) {
+        at += 4;
+    }
+    let length =
+        |at: usize| frame.get(at..)?.first_chunk().map(|bytes| u64::from(u16::from_be_bytes(*bytes)));
+    if event.source.is_mapped() { length(at + 2) } else { Some(40 + length(at + 4)?) }
 }
 
 /// The addresses of a frame without tags, by a look of our own.

@@ -188,3 +188,18 @@ fn a_file_that_changes_a_hundred_times_a_second_is_followed_and_the_last_one_hol
     let loads = served.said().lines().filter(|line| line.contains("loaded")).count();
     assert!((2..20).contains(&loads), "{loads} for {changes} changes: {}", served.said());
 }
+
+#[test]
+fn what_was_unloaded_stays_so_until_the_file_changes() {
+    let scene = Scene::new();
+    scene.write(&rules(&[80]));
+    let served = scene.serve();
+    let unloaded = scene.fwctl().run(["unload"]).unwrap();
+    assert!(unloaded.status.success(), "{}", unloaded.said());
+    // Longer than it takes until all hooks are looked at.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(scene.open(), PORTS);
+    scene.write(&rules(&[81]));
+    served.wait_for("loaded").unwrap();
+    assert_eq!(scene.open(), [81]);
+}

@@ -1,7 +1,6 @@
 //! `cargo xtask dist`: a static fwctl, what belongs to it, and the Debian package, in `target/dist`.
 //!
-//! What is in the package: `[package.metadata.deb]` in `fw-userspace/Cargo.toml`, and `fw-userspace/debian`. There is no
-//! unit for `fwctl serve`, which does not exist yet; it comes with it.
+//! What is in the package: `[package.metadata.deb]` in `fw-userspace/Cargo.toml`, and `fw-userspace/debian`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

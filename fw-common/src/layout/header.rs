@@ -10,10 +10,13 @@ pub mod head {
     /// Whether every hook has been seen to leave what was in force before: 0 between a change of [`LIVE`] and that
     /// moment. For the loader.
     pub const SETTLED: u32 = 1;
-    /// Which packets somebody wants to hear of: a number of [`crate::event::Wanted`].
+    /// What somebody wants to hear of packets, 0 for nothing: a number of [`crate::event::Wanted`], and
+    /// [`crate::flow_log::RECORDING`].
     pub const EVENTS: u32 = 2;
     /// Until which tick of [`crate::conntrack::tick`].
     pub const EVENTS_UNTIL: u32 = 3;
+    /// Until which tick flows are recorded.
+    pub const FLOWS_UNTIL: u32 = 4;
 }
 
 /// The header of a generation.

@@ -11,7 +11,7 @@ mod transport;
 
 pub use ethernet::{LinkHeader, ethertype};
 use ipv4::OptionBytes;
-pub use plain::plain;
+pub use plain::{IP as PLAIN_IP, plain};
 
 use crate::frame::{Frame, Link};
 use crate::packet::Packet;

@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::packet::{Fragment, Packet, protocol, tcp_flags};
 
 /// Behind an Ethernet header without tags. One word earlier ends with the ethertype.
-const IP: u32 = 14;
+pub const IP: u32 = 14;
 const IPV4_LEN: u32 = 20;
 const IPV6_LEN: u32 = 40;
 const TCP_LEN: u32 = 20;

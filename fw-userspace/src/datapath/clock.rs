@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(super) const NS_PER_S: u64 = 1_000_000_000;
 
 /// `CLOCK_MONOTONIC`, nanoseconds: what `bpf_ktime_get_coarse_ns` reads, up to a tick.
-pub(super) fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is a timespec that the call fills; CLOCK_MONOTONIC always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
@@ -19,7 +19,7 @@ pub(crate) fn epoch_s() -> u64 {
 }
 
 /// Nanoseconds since the epoch.
-pub(super) fn epoch_ns() -> u64 {
+pub(crate) fn epoch_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs().saturating_mul(NS_PER_S).saturating_add(since.subsec_nanos().into())
 }

@@ -12,7 +12,7 @@ use super::batch;
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::current::Current;
 use super::policy_array::map_error;
-use super::programs::{self, EVENTS, MAPS, POLICY, Sizes, TELLERS};
+use super::programs::{self, EVENTS, FLOWS, MAPS, POLICY, Sizes, TELLERS};
 use super::replace::replace;
 use super::store::Store;
 use crate::error::Result;
@@ -85,7 +85,7 @@ pub(super) fn pins(store: &Store, grown: &[&str]) -> BTreeMap<&'static str, Path
 
 /// Maps that the build which pinned the others did not know: they begin empty.
 fn missing(store: &Store) -> impl Iterator<Item = &'static str> {
-    [EVENTS, TELLERS].into_iter().filter(|name| !store.maps().join(name).exists())
+    [EVENTS, TELLERS, FLOWS].into_iter().filter(|name| !store.maps().join(name).exists())
 }
 
 /// The sizes of what is pinned, which must have the shape that this build knows.

@@ -6,6 +6,7 @@
 //! BPFFS/schema-3/maps/NAME         the maps of fw-ebpf
 //! BPFFS/schema-3/programs/NAME     its programs
 //! BPFFS/schema-3/links/IFINDEX-SIDE
+//! BPFFS/schema-3/flows/window-NS  the flows of a window, while somebody keeps a flow log
 //! BPFFS/schema-3/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
 //! BPFFS/schema-3/rules-GENERATION  the same: the numbers of the rules
 //! BPFFS/schema-3/source-GENERATION the same: the rules file
@@ -21,7 +22,9 @@ mod conntrack;
 mod current;
 mod devices;
 mod driver;
+mod entries;
 mod events;
+mod flows;
 mod grant;
 mod hooks;
 mod inspect;
@@ -52,10 +55,12 @@ use std::time::Duration;
 use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
-pub(crate) use clock::epoch_s;
+pub(crate) use clock::{epoch_ns, epoch_s, monotonic_ns};
 pub use connections::{ConnectionTable, Founded};
+pub(crate) use conntrack::ip;
 pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
 pub use events::Listener;
+pub(crate) use flows::{Flows, Generation, Rules, Window};
 pub(crate) use inspect::rules_in_force;
 pub use inspect::{fill, source, stats, status};
 pub use keep::{Change, Keeper, Mended};

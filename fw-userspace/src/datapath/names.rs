@@ -12,7 +12,7 @@ use crate::report::RuleName;
 
 /// The names of the generation in force.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     zones: FxHashMap<u32, String>,
     devices: FxHashMap<u32, String>,
     rules: FxHashMap<u32, RuleInfo>,
@@ -30,13 +30,23 @@ impl Names {
     }
 
     /// Interface, or subnet for a router's leg; `-` if it left the rules.
-    pub(super) fn interface(&self, zone: u32) -> &str {
+    pub(crate) fn interface(&self, zone: u32) -> &str {
         self.zones.get(&zone).map_or("-", String::as_str)
+    }
+
+    /// All of them: number and name.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.zones.iter().map(|(zone, name)| (*zone, name.as_str()))
     }
 
     /// `-` for a device that no hook of ours is at any more.
     pub(super) fn device(&self, ifindex: u32) -> &str {
         self.devices.get(&ifindex).map_or("-", String::as_str)
+    }
+
+    /// The rule of a slot, with its description.
+    pub(crate) fn rule_info(&self, slot: u32) -> Option<&RuleInfo> {
+        self.rules.get(&slot)
     }
 
     pub(super) fn rule(&self, slot: u32) -> Option<RuleName<'_>> {

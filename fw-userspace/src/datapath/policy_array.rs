@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use aya::maps::{Map, MapData};
 use fw_common::event::Wanted;
+use fw_common::flow_log::RECORDING;
 use fw_common::layout::{Line, Root, head};
 
 use super::mapping::Mapping;
@@ -173,9 +174,24 @@ impl Head {
 
     /// Asks the programs for events until a tick.
     pub(super) fn want(&self, wanted: Wanted, until: u32) {
-        if let Some(pair) = self.pair(head::EVENTS) {
-            pair.store(pair_of([wanted as u32, until]), Ordering::Release);
+        self.change_events(|[word, _]| [word & !Wanted::BITS | wanted as u32, until]);
+    }
+
+    /// Asks the programs to record flows until a tick, or no more.
+    pub(super) fn want_flows(&self, until: Option<u32>) {
+        if let (Some(pair), Some(until)) = (self.pair(head::FLOWS_UNTIL), until) {
+            pair.store(pair_of([until, 0]), Ordering::Release);
         }
+        let bit = if until.is_some() { RECORDING } else { 0 };
+        self.change_events(|[word, events_until]| [word & !RECORDING | bit, events_until]);
+    }
+
+    /// Two processes may share these words: who reads events, and who keeps a flow log.
+    fn change_events(&self, change: impl Fn([u32; 2]) -> [u32; 2]) {
+        let Some(pair) = self.pair(head::EVENTS) else { return };
+        // Never refuses.
+        let _ =
+            pair.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| Some(pair_of(change(words(now)))));
     }
 
     /// The pair of words of which this is the first.

@@ -17,6 +17,7 @@ use fw_common::verdict::Counter;
 use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
 use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
+use crate::fnv::fnv;
 
 /// Its programs.
 pub const PROGRAMS: [&str; 8] =
@@ -24,6 +25,7 @@ pub const PROGRAMS: [&str; 8] =
 pub(super) const POLICY: &str = "POLICY";
 pub(super) const EVENTS: &str = "EVENTS";
 pub(super) const TELLERS: &str = "TELLERS";
+pub(super) const FLOWS: &str = "FLOWS";
 pub(super) const XDP_RECEIVED: &str = "xdp_received";
 pub(super) const TC_RECEIVED: &str = "tc_received";
 pub(super) const TC_SENT: &str = "tc_sent";
@@ -37,7 +39,7 @@ pub(super) const MOVE_IN: &str = "move_in";
 /// Its pinned maps and the sizes of their values: aya takes what is pinned without comparing. That of POLICY is a
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
 /// more of it.
-pub(super) const MAPS: [(&str, usize); 10] = [
+pub(super) const MAPS: [(&str, usize); 11] = [
     (COUNT, 4 * size_of::<u64>()),
     (POLICY, size_of::<Line>()),
     (CONNECTIONS, BUCKET_WORDS * size_of::<u64>()),
@@ -48,6 +50,8 @@ pub(super) const MAPS: [(&str, usize); 10] = [
     ("RULES", size_of::<Counter>()),
     (EVENTS, 0),
     (TELLERS, size_of::<Teller>()),
+    // Maps, by their descriptors.
+    (FLOWS, size_of::<u32>()),
 ];
 
 /// Lines that the policy array is larger than it has to be, at least: 1 MiB.
@@ -87,13 +91,7 @@ impl Sizes {
 /// Identifies the object, so that another build replaces the programs.
 pub(crate) fn object_id() -> &'static str {
     // A load asks twice, and the object is large.
-    static ID: LazyLock<String> = LazyLock::new(|| {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        for byte in OBJECT {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        format!("{hash:016x}")
-    });
+    static ID: LazyLock<String> = LazyLock::new(|| format!("{:016x}", fnv(OBJECT)));
     &ID
 }
 

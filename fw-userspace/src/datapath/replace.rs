@@ -12,7 +12,7 @@ use super::current::Current;
 use super::devices::{self, Device};
 use super::install::{copy_counters, pins};
 use super::policy_array::{PolicyArray, wait_for_readers};
-use super::programs::{self, EVENTS, MAPS, POLICY, Sizes, TELLERS};
+use super::programs::{self, EVENTS, FLOWS, MAPS, POLICY, Sizes, TELLERS};
 use super::state::Hook;
 use super::store::{Stage, Store};
 use super::{hooks, upkeep};
@@ -116,7 +116,7 @@ fn prepare(store: &Store, sizes: &Sizes, grown: &[&'static str]) -> Result<()> {
                 let lost = ConnectionTable::open(&next)?.move_in(&ConnectionTable::open(&store.maps())?);
                 refuse_loss(lost)?;
             }
-            TAGS | COUNT | EVENTS | TELLERS => {}
+            TAGS | COUNT | EVENTS | TELLERS | FLOWS => {}
             _ => copy_counters(&old, &new)?,
         }
     }

@@ -148,6 +148,11 @@ impl Store {
         self.root.join("links")
     }
 
+    /// Where the windows of a flow log are pinned.
+    pub(super) fn flows(&self) -> PathBuf {
+        self.root.join("flows")
+    }
+
     /// The pin of one link. Names of devices may hold dots, which BPF file systems refuse.
     pub(super) fn link(&self, hook: &Hook) -> PathBuf {
         self.links().join(format!("{}-{}-{}", hook.ifindex, hook.side.name(), hook.via.name()))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 
+use super::flow_log::Kept;
 use super::rules_file::RulesFile;
 use super::{Note, Options, Say, notices, supervisor};
 use crate::datapath::{self, Change, Keeper, LoadOptions, Store, sweep};
@@ -27,6 +28,8 @@ pub(super) enum Wake {
     Devices,
     /// The rules file is to be loaded, changed or not.
     Reload,
+    /// What is to be said of a peer of the HTTP server.
+    Peer(String),
     /// Another thread could not do something.
     Failed(Error),
     /// The end.
@@ -58,6 +61,7 @@ pub(super) struct Chores {
     alive: Option<(Duration, Instant)>,
     looking: Complaint,
     sweeping: Complaint,
+    logging: Complaint,
 }
 
 /// What failed last of a chore, which is not said twice.
@@ -114,6 +118,7 @@ impl Chores {
             alive: supervisor::alive_every().map(|every| (every, now)),
             looking: Complaint::default(),
             sweeping: Complaint::default(),
+            logging: Complaint::default(),
         })
     }
 
@@ -131,8 +136,11 @@ impl Chores {
 
     /// Until the end is asked for.
     pub(super) fn run(mut self, woken: &Receiver<Wake>, say: &mut Say) -> Result<()> {
+        // Not to be lent to another thread, so begun in this one.
+        let mut flow_log =
+            self.options.flow_log.take().map(|options| Kept::new(&self.options.bpffs, options));
         loop {
-            match woken.recv_timeout(self.rest()) {
+            match woken.recv_timeout(self.rest(flow_log.as_ref())) {
                 Ok(Wake::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Wake::Reload) => {
                     supervisor::reloading();
@@ -144,20 +152,26 @@ impl Chores {
                     self.devices_stirred.store(false, Ordering::Relaxed);
                     self.look_at = self.look_at.min(Instant::now() + DEVICES_SETTLE_IN);
                 }
+                Ok(Wake::Peer(line)) => say(Note::Peer(&line)),
                 Ok(Wake::Failed(error)) => say(Note::Failed(&error)),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.do_what_is_due(say);
+            if let Some(kept) = &mut flow_log {
+                let done = kept.tick(&self.daemon);
+                self.logging.settle(done, say);
+            }
         }
         say(Note::Ends);
-        Ok(())
+        flow_log.map_or(Ok(()), |kept| kept.end(&self.daemon))
     }
 
     /// Until the next chore is due.
-    fn rest(&self) -> Duration {
+    fn rest(&self, flow_log: Option<&Kept>) -> Duration {
         let now = Instant::now();
         let alive = self.alive.map(|(_, at)| at);
-        let due = [Some(self.look_at), Some(self.sweep_at), self.load_again_at, alive];
+        let logs = flow_log.map(Kept::deadline);
+        let due = [Some(self.look_at), Some(self.sweep_at), self.load_again_at, alive, logs];
         let due = due.into_iter().flatten().map(|at| at.saturating_duration_since(now));
         let asked = self.file.as_ref().map(RulesFile::ask_in);
         due.chain(asked).min().unwrap_or(LOOK_EVERY)

@@ -6,6 +6,7 @@
 
 mod chores;
 mod events;
+mod flow_log;
 pub mod http;
 mod notices;
 mod rules_file;
@@ -40,6 +41,8 @@ pub struct Options {
     pub max_memory: u64,
     /// Where rules are kept that were loaded, for the next boot.
     pub last_good: Option<PathBuf>,
+    /// What flow log is kept.
+    pub flow_log: Option<crate::flow_log::Options>,
     /// Where dropped packets are written down.
     pub events: Option<PathBuf>,
     /// Where metrics are answered.
@@ -65,6 +68,8 @@ pub enum Note<'a> {
     Refused(&'a str, &'a Error),
     /// Devices or hooks were not as they should be, and are.
     Mended(&'a Mended),
+    /// Whoever asks for metrics does something wrong.
+    Peer(&'a str),
     /// Something could not be done, and will be tried again.
     Failed(&'a Error),
     /// The end was asked for.
@@ -81,14 +86,17 @@ pub fn run(options: Options, mut say: Say) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::system(format!("cannot begin: {error}")))?;
-    let bound = runtime.block_on(http::bind(&options.listen, options.web.clone()))?;
-    let exporter = Arc::new(Exporter::new(options.bpffs.clone(), options.rule_metrics, Arc::clone(&daemon)));
     let (wake, woken) = channel();
+    let log = wake.clone();
+    let bound = runtime.block_on(http::bind(&options.listen, options.web.clone()))?;
+    // Nobody hears it while the process ends.
+    let bound = bound.with_log(Arc::new(move |line| drop(log.send(Wake::Peer(line.to_owned())))));
+    let exporter = Arc::new(Exporter::new(options.bpffs.clone(), options.rule_metrics, Arc::clone(&daemon)));
     let events = options.events.as_deref();
     let events = events.map(|path| Events::start(&options.bpffs, path, wake.clone())).transpose()?;
     let mut chores = Chores::new(options, daemon, &wake, &mut say)?;
     chores.begin(&mut say)?;
-    say(Note::Serves(&bound.address()));
+    say(Note::Serves(&bound.listens_on().to_string()));
     supervisor::tell(&[sd_notify::NotifyState::Ready]);
     let (ended, end) = oneshot::channel();
     let worker = thread::Builder::new()

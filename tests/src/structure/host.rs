@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use aya_obj::Object;
 use fw_common::conntrack::tick;
 use fw_common::event::{Event, Wanted};
+use fw_common::flow_log::{Flow, RECORDING, Tally};
 use fw_common::layout::{Line, head};
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{Hook, Verdict};
@@ -63,6 +64,28 @@ impl Host {
         let events = events.collect::<Result<_>>()?;
         let suppressed = self.emulator.values("TELLERS")?.first_chunk().copied();
         Ok((events, u64::from_le_bytes(suppressed.context("TELLERS has no value")?)))
+    }
+
+    /// Has the programs record the packets of at most so many flows, until rules are published.
+    pub fn record(&mut self, flows: u32) -> Result<()> {
+        self.emulator.fill_slot("FLOWS", flows)?;
+        let until = tick(self.emulator.now_ns).wrapping_add(1 << 30);
+        for (word, bits) in [(head::EVENTS, RECORDING), (head::FLOWS_UNTIL, until)] {
+            let at = 4 * word as usize;
+            let place = self.emulator.values("POLICY")?.get_mut(at..).and_then(<[u8]>::first_chunk_mut);
+            let place: &mut [u8; 4] = place.context("POLICY has no first line")?;
+            *place = (u32::from_le_bytes(*place) | bits).to_le_bytes();
+        }
+        Ok(())
+    }
+
+    /// What they have recorded since then.
+    pub fn recorded(&mut self) -> Result<Vec<(Flow, Tally)>> {
+        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+            let flow = Flow::read(&key).context("a flow is cut off")?;
+            Ok((flow, Tally::read(&value).context("a tally is cut off")?))
+        };
+        self.emulator.in_slot("FLOWS")?.into_iter().map(read).collect()
     }
 
     /// Sets the clock.

@@ -3,6 +3,7 @@
 mod conntrack;
 mod diff;
 mod explain;
+mod flow_log;
 mod live;
 mod manual;
 mod serve;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use conntrack::{Conntrack, ConntrackVerb, Count, Flush, List};
 pub(crate) use diff::Diff;
 pub(crate) use explain::Explain;
+pub(crate) use flow_log::{FlowLog, Records, TrafficType};
 pub(crate) use live::{Monitor, Top};
 pub(crate) use manual::{Completions, Help, Man};
 pub(crate) use serve::Serve;
@@ -56,6 +58,7 @@ pub(crate) enum Verb {
     Stats(Stats),
     Monitor(Monitor),
     Top(Top),
+    FlowLog(FlowLog),
     Explain(Explain),
     Diff(Diff),
     Conntrack(Conntrack),

@@ -118,7 +118,7 @@ pub fn flush(bpffs: &Path, filter: &Filter) -> Result<Flushed> {
     Ok(Flushed { flushed, rebuilt })
 }
 
-pub(super) fn ip(address: Address) -> IpAddr {
+pub(crate) fn ip(address: Address) -> IpAddr {
     Ipv6Addr::from(address.to_bytes()).to_canonical()
 }
 

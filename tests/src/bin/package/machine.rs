@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use fw_tests::fwctl::{Fwctl, Output};
 use fw_tests::netns::{Namespace, Process};
 
+/// What [`Machine::boot`] made.
 pub(crate) struct Machine<'a> {
     network: &'a Namespace,
     /// Of the first process, as the host counts.
@@ -101,7 +102,9 @@ impl<'a> Machine<'a> {
 
     /// What systemd says of the service and what that has printed; there is no journal.
     pub(crate) fn service_log(&self) -> String {
-        self.run("systemctl status fwctl; cat /run/fwctl.log").map(|output| output.stdout).unwrap_or_default()
+        self.run("systemctl status fwctl fwctl-serve; cat /run/fwctl.log")
+            .map(|output| output.stdout)
+            .unwrap_or_default()
     }
 }
 
@@ -204,10 +207,11 @@ ln -s /proc/self/fd $root/dev/fd
 ln -s pts/ptmx $root/dev/ptmx
 cp /mnt/packages/* $root/tmp
 rm -rf $root/usr/sbin/policy-rc.d $root/etc/fwctl $root/var/lib/fwctl
-mkdir -p $root/run/systemd/system/fwctl.service.d
+mkdir -p $root/run/systemd/system/fwctl.service.d $root/run/systemd/system/fwctl-serve.service.d
 printf '[Unit]\nDefaultDependencies=no\n' > $root/run/systemd/system/fwctl-package.target
 printf '[Service]\nStandardOutput=append:/run/fwctl.log\nStandardError=append:/run/fwctl.log\n' \
     > $root/run/systemd/system/fwctl.service.d/log.conf
+cp $root/run/systemd/system/fwctl.service.d/log.conf $root/run/systemd/system/fwctl-serve.service.d
 if [ -x $root/lib/systemd/systemd ]; then
     exec chroot $root env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin \
         /lib/systemd/systemd --unit=fwctl-package.target --log-target=null --show-status=no $command_line

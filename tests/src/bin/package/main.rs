@@ -2,6 +2,7 @@
 //! throw-away machine, with real packets. Arguments: the package, and the same as a newer version.
 
 mod machine;
+mod serve;
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +70,15 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
 
     later_device(&rig, &machine)?;
 
+    if machine.has_systemd {
+        serve::begin(&machine)?;
+        machine.write("/etc/fwctl/rules.json", &rules_for(81).to_string())?;
+        serve::await_port(&machine, 81)?;
+        expect(Blocked, Reached, "served: a file that is saved is in force a moment later")?;
+        machine.write("/etc/fwctl/rules.json", &rules().to_string())?;
+        serve::await_port(&machine, 80)?;
+        expect(Reached, Blocked, "served: and so is the next one")?;
+    }
     machine.write("/etc/fwctl/rules.json", "{ \"version\": 1,")?;
     ensure!(service(&machine, "reload").is_err(), "a broken file was loaded");
     expect(Reached, Blocked, "reload with a broken file fails and changes nothing")?;
@@ -80,6 +90,10 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
     ensure!(before.is_u64() && generation()? == before, "the upgrade loaded anew");
     machine.succeed("fwctl status")?;
     expect(Reached, Blocked, "upgraded: the filter stayed")?;
+    if machine.has_systemd {
+        serve::end(&machine)?;
+        expect(Reached, Blocked, "served no more: the filter stayed")?;
+    }
 
     // As if a version with another layout of the state had loaded it.
     machine.write("/etc/fwctl/rules.json", &rules().to_string())?;
@@ -174,10 +188,15 @@ fn status(machine: &Machine<'_>) -> Result<Value> {
 }
 
 fn rules() -> Value {
+    rules_for(80)
+}
+
+/// One port is open.
+fn rules_for(port: u16) -> Value {
     json!({
         "version": 1,
         "security_groups": { "web": { "ingress": [
-            { "id": "web", "protocol": "tcp", "from_port": 80, "to_port": 80, "cidr_blocks": ["0.0.0.0/0"] }
+            { "id": "web", "protocol": "tcp", "from_port": port, "to_port": port, "cidr_blocks": ["0.0.0.0/0"] }
         ] } },
         "interfaces": {
             "eth0": { "device": "eth0", "security_groups": ["web"] },

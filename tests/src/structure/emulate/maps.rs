@@ -12,6 +12,7 @@ const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PER_CPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
+const ARRAY_OF_MAPS: u32 = 12;
 const RING_BUFFER: u32 = 27;
 
 /// Flags of `bpf_map_update_elem`.
@@ -43,6 +44,8 @@ enum Kind {
     Hash { entries: BTreeMap<Vec<u8>, u64>, recycles: bool },
     /// Where what was reserved is, submitted or not.
     Ring { entries: Vec<u64>, room: u64 },
+    /// What a program holds for the map in its one slot, 0 for none; and what such a map is.
+    Slot { held: u64, like: Box<Map> },
 }
 
 impl Maps {
@@ -59,6 +62,10 @@ impl Maps {
                     Kind::Hash { entries: BTreeMap::new(), recycles: kind == LRU_HASH }
                 }
                 RING_BUFFER => Kind::Ring { entries: Vec::new(), room: map.max_entries().into() },
+                ARRAY_OF_MAPS => {
+                    let like = map.inner().with_context(|| format!("{name} does not say what is in it"))?;
+                    Kind::Slot { held: 0, like: Box::new(like) }
+                }
                 other => {
                     bail!("{name} is a map of type {other}, which the emulator lacks: add it in maps.rs")
                 }
@@ -110,6 +117,8 @@ impl Maps {
             Kind::Hash { entries, .. } => {
                 Ok(entries.get(memory.bytes(key, table.key_size)?).copied().unwrap_or(0))
             }
+            // In place of where the value is: the kernel follows it.
+            Kind::Slot { held, .. } => Ok(if memory.read(key, 4)? == 0 { *held } else { 0 }),
             Kind::Ring { .. } => bail!("{} has no keys", table.name),
         }
     }
@@ -170,6 +179,33 @@ impl Maps {
             memory.remove(at);
         }
         Ok(taken)
+    }
+
+    /// Puts a new map with so many places into the slot of an array of maps, as the kernel's user would.
+    pub(super) fn fill_slot(&mut self, name: &str, places: u32) -> Result<()> {
+        let handle = Self::handle(i32::try_from(self.0.len())?);
+        let table = self.0.iter_mut().find(|table| table.name == name);
+        let Some(Table { kind: Kind::Slot { held, like }, .. }) = table else {
+            bail!("the object has no array of maps {name}");
+        };
+        *held = handle;
+        let (key_size, value_size) = (like.key_size().into(), like.value_size().into());
+        let kind = Kind::Hash { entries: BTreeMap::new(), recycles: false };
+        self.0.push(Table { name: format!("{name}[0]"), key_size, value_size, max: places as usize, kind });
+        Ok(())
+    }
+
+    /// Keys and values of the map in the slot of an array of maps.
+    pub(super) fn in_slot(&self, name: &str, memory: &mut Memory) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let table = self.0.iter().find(|table| table.name == name);
+        let Some(Table { kind: Kind::Slot { held, .. }, .. }) = table else {
+            bail!("the object has no array of maps {name}");
+        };
+        let Kind::Hash { entries, .. } = &self.table(*held)?.kind else { bail!("{name} holds no hash map") };
+        let pair = |(key, at): (&Vec<u8>, &u64)| {
+            Ok((key.clone(), memory.whole(*at).context("an entry has no memory")?.to_vec()))
+        };
+        entries.iter().map(pair).collect()
     }
 
     /// `bpf_map_delete_elem`.

@@ -91,6 +91,16 @@ impl Emulator {
         self.maps.take_entries(map, &mut self.memory)
     }
 
+    /// Puts an empty map with so many places into the slot of an array of maps.
+    pub fn fill_slot(&mut self, map: &str, places: u32) -> Result<()> {
+        self.maps.fill_slot(map, places)
+    }
+
+    /// Keys and values of the map in that slot.
+    pub fn in_slot(&mut self, map: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        self.maps.in_slot(map, &mut self.memory)
+    }
+
     /// All values of an array map, one behind the other, each at a multiple of 8.
     pub fn values(&mut self, map: &str) -> Result<&mut [u8]> {
         let at = self.maps.values(map)?;

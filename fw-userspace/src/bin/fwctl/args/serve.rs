@@ -6,7 +6,7 @@ use clap::Args;
 use fw_userspace::metrics::RuleMetrics;
 use fw_userspace::serve::http::Listen;
 
-use super::Memory;
+use super::{Memory, Records};
 
 /// Answer Prometheus, follow the rules file and the devices
 ///
@@ -40,4 +40,9 @@ pub(crate) struct Serve {
     pub(crate) events: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) memory: Memory,
+    /// Keep a flow log in this file, or in this directory: see `fwctl flow-log`
+    #[arg(long, value_name = "PATH", help_heading = "Flow log")]
+    pub(crate) flow_log: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) records: Records,
 }

@@ -8,6 +8,7 @@ mod conntrack;
 mod detach;
 mod diff;
 mod explain;
+mod flow_log;
 mod help;
 mod load;
 mod man;
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments, output: &mut Output) -> Result<Outcome>
         Verb::Stats(args) => stats::run(args, bpffs, output),
         Verb::Monitor(args) => monitor::run(args, bpffs, output),
         Verb::Top(args) => top::run(args, bpffs),
+        Verb::FlowLog(args) => flow_log::run(args, bpffs, output),
         Verb::Explain(args) => explain::run(args, bpffs, output),
         Verb::Diff(args) => diff::run(args, bpffs, output),
         Verb::Conntrack(args) => conntrack::run(args, bpffs, output),

@@ -54,6 +54,7 @@ impl Log {
                 }
             }
             Note::Failed(error) => self.line(Priority::Warning, &plain(&error.to_string())),
+            Note::Peer(line) => self.line(Priority::Warning, &plain(line)),
             Note::Ends => self.line(Priority::Info, "ends; what is loaded stays enforced"),
         }
     }

@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+use fw_userspace::calendar;
+
 /// `300 B`, `46.0 MiB`.
 pub(super) fn bytes(bytes: u64) -> String {
     if bytes < 1024 {
@@ -70,7 +72,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 
 /// `2026-11-23 22:14:05 UTC` for seconds since the epoch.
 pub(super) fn utc(since_epoch: u64) -> String {
-    let (year, month, day) = date(since_epoch / 86_400);
+    let (year, month, day) = calendar::date(since_epoch / 86_400);
     let second = since_epoch % 86_400;
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
@@ -88,20 +90,6 @@ pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
         .collect()
-}
-
-/// Year, month and day; <https://howardhinnant.github.io/date_algorithms.html>, `civil_from_days` without dates BC.
-fn date(days_since_epoch: u64) -> (u64, u64, u64) {
-    // Days since 0000-03-01, in eras of 400 years: a leap day is always the last of a year.
-    let days = days_since_epoch + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -41,6 +41,14 @@ pub(super) fn blocks() -> Vec<Block> {
             "is attached by udev's rule 90-fwctl.rules if the rules in force name it, before the programs that set \
              up the network hear of it.",
         ),
+        heading("fwctl-serve.service"),
+        text(
+            "The package has a second service, which it does not enable: fwctl serve on the same file. It answers \
+             Prometheus on 127.0.0.1:9798, puts the file in force a moment after it is saved, without systemctl reload \
+             and without --confirm, and attaches again what somebody takes off a device. systemctl enable --now \
+             fwctl-serve begins with it; further options are FWCTL_SERVE_OPTIONS in /etc/default/fwctl-serve. \
+             Stopping it, or its death, changes nothing of the filter.",
+        ),
         heading("The way past it"),
         text(
             "A host that cannot be reached because of its rules is booted without them: add fwctl=off to the kernel's \
