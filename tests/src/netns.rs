@@ -11,7 +11,7 @@
 //! frames sent with [`crate::traffic::send_frame`] arrive byte for byte.
 
 mod bpffs;
-mod registry;
+pub(crate) mod registry;
 mod rig;
 #[cfg(test)]
 mod tests;

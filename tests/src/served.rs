@@ -170,6 +170,12 @@ impl Scene {
     }
 }
 
+impl Default for Scene {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Rules that let everybody reach these ports.
 #[must_use]
 pub fn rules(ports: &[u16]) -> Value {

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::{fs, mem, process, thread};
+use std::{env, fs, mem, process, thread};
 
 use anyhow::{Result, ensure};
+
+use crate::containers;
 
 /// Where iproute2 keeps the names.
 const NAMESPACES: &str = "/run/netns";
@@ -23,8 +25,9 @@ pub(super) const DIRECTORY_PREFIX: &str = "fwctl-test-";
 
 /// Something that outlives a process unless it is removed; in the order of removal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Thing {
+pub(crate) enum Thing {
     Process(u32),
+    Containers(PathBuf),
     Directory(PathBuf),
     Namespace(String),
 }
@@ -37,7 +40,7 @@ fn things() -> MutexGuard<'static, BTreeSet<Thing>> {
     THINGS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn number() -> u32 {
+pub(crate) fn number() -> u32 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -56,7 +59,7 @@ pub(super) fn netns_path(name: &str) -> PathBuf {
 }
 
 /// Makes a thing that will be removed. The lock is held meanwhile: an interruption waits for it.
-pub(super) fn create<T>(thing: Thing, make: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn create<T>(thing: Thing, make: impl FnOnce() -> Result<T>) -> Result<T> {
     prepare();
     let mut things = things();
     things.insert(thing.clone());
@@ -76,12 +79,12 @@ pub(super) fn start(command: &mut Command) -> io::Result<Child> {
     Ok(child)
 }
 
-pub(super) fn remove(thing: &Thing) {
+pub(crate) fn remove(thing: &Thing) {
     thing.destroy();
     forget(thing);
 }
 
-pub(super) fn forget(thing: &Thing) {
+pub(crate) fn forget(thing: &Thing) {
     things().remove(thing);
 }
 
@@ -93,6 +96,7 @@ impl Thing {
                 // SAFETY: takes two numbers; the process is ours and not yet reaped: the number is its own.
                 unsafe { libc::kill(*id as i32, libc::SIGKILL) };
             }
+            Self::Containers(store) => containers::remove_store(store),
             Self::Directory(path) => {
                 let _ = fs::remove_dir_all(path);
             }
@@ -162,7 +166,7 @@ fn watch_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what processes left that were killed: namespaces and bpffs directories of our names whose process
+/// Removes what processes left that were killed: namespaces, bpffs directories and containers of our names whose process
 /// is gone. Returns their names. Runs by itself before the first thing that a process makes.
 pub fn sweep() -> Vec<String> {
     let mut swept = Vec::new();
@@ -177,6 +181,8 @@ pub fn sweep() -> Vec<String> {
     };
     collect(NAMESPACES, NAMESPACE_PREFIX, &|_, name| Thing::Namespace(name));
     collect(BPFFS, DIRECTORY_PREFIX, &|path, _| Thing::Directory(path));
+    let temporary = env::temp_dir();
+    collect(&temporary.to_string_lossy(), containers::STORE_PREFIX, &|path, _| Thing::Containers(path));
     swept
 }
 
