@@ -49,12 +49,21 @@ pub enum Closed {
     SlowReader,
     /// It spoke no HTTP that is understood, or no TLS.
     Malformed,
+    /// The listener ends.
+    Ended,
 }
 
 impl Closed {
     /// All of them, by number.
-    pub const ALL: [Self; 6] =
-        [Self::Refused, Self::Evicted, Self::Idle, Self::SlowRequest, Self::SlowReader, Self::Malformed];
+    pub const ALL: [Self; 7] = [
+        Self::Refused,
+        Self::Evicted,
+        Self::Idle,
+        Self::SlowRequest,
+        Self::SlowReader,
+        Self::Malformed,
+        Self::Ended,
+    ];
 
     /// As printed.
     pub const fn name(self) -> &'static str {
@@ -65,6 +74,20 @@ impl Closed {
             Self::SlowRequest => "slow_request",
             Self::SlowReader => "slow_reader",
             Self::Malformed => "malformed",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// In words.
+    pub const fn says(self) -> &'static str {
+        match self {
+            Self::Refused => "too many connections, all of them at work",
+            Self::Evicted => "too many connections, it was silent for the longest",
+            Self::Idle => "it asked for nothing for a long time",
+            Self::SlowRequest => "its request took too long to come",
+            Self::SlowReader => "it took too long to read its answer",
+            Self::Malformed => "what it said is no HTTP",
+            Self::Ended => "the listener ends",
         }
     }
 }

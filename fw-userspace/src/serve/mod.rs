@@ -31,7 +31,6 @@ use events::Events;
 use http::{Listen, WebConfig};
 
 /// What to serve, and how.
-#[derive(Debug, Clone)]
 pub struct Options {
     /// Where the state is pinned.
     pub bpffs: PathBuf,
@@ -80,7 +79,7 @@ pub enum Note<'a> {
 pub type Say = Box<dyn FnMut(Note<'_>) + Send>;
 
 /// Runs until SIGTERM or SIGINT. An error if it could not begin; nothing was changed then.
-pub fn run(options: Options, mut say: Say) -> Result<()> {
+pub fn run(mut options: Options, mut say: Say) -> Result<()> {
     let daemon = Arc::new(Daemon::new());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,7 +87,7 @@ pub fn run(options: Options, mut say: Say) -> Result<()> {
         .map_err(|error| Error::system(format!("cannot begin: {error}")))?;
     let (wake, woken) = channel();
     let log = wake.clone();
-    let bound = runtime.block_on(http::bind(&options.listen, options.web.clone()))?;
+    let bound = runtime.block_on(http::bind(&options.listen, options.web.take()))?;
     // Nobody hears it while the process ends.
     let bound = bound.with_log(Arc::new(move |line| drop(log.send(Wake::Peer(line.to_owned())))));
     let exporter = Arc::new(Exporter::new(options.bpffs.clone(), options.rule_metrics, Arc::clone(&daemon)));
