@@ -30,10 +30,9 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// An error if the file cannot be written.
-    pub(super) fn start(bpffs: &Path, path: &Path, wake: Sender<Wake>) -> Result<Self> {
+    /// From when on dropped packets are written down.
+    pub(super) fn start(bpffs: &Path, log: Log, wake: Sender<Wake>) -> Result<Self> {
         let ends = Arc::new(AtomicBool::new(false));
-        let log = Log::open(path)?;
         let writer = Writer { bpffs: bpffs.to_owned(), log, wake, failed: None, ends: Arc::clone(&ends) };
         let thread = thread::Builder::new()
             .name("events".to_owned())
@@ -103,13 +102,14 @@ impl Writer {
 }
 
 /// The file, opened again when it was moved away.
-struct Log {
+pub(super) struct Log {
     path: PathBuf,
     file: File,
 }
 
 impl Log {
-    fn open(path: &Path) -> Result<Self> {
+    /// An error if the file cannot be written.
+    pub(super) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
             Error::system(format!("cannot write events to {:?}: {error}", path.display()))
         })?;

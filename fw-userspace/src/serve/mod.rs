@@ -91,10 +91,11 @@ pub fn run(mut options: Options, mut say: Say) -> Result<()> {
     // Nobody hears it while the process ends.
     let bound = bound.with_log(Arc::new(move |line| drop(log.send(Wake::Peer(line.to_owned())))));
     let exporter = Arc::new(Exporter::new(options.bpffs.clone(), options.rule_metrics, Arc::clone(&daemon)));
-    let events = options.events.as_deref();
-    let events = events.map(|path| Events::start(&options.bpffs, path, wake.clone())).transpose()?;
+    let events = options.events.as_deref().map(events::Log::open).transpose()?;
+    let bpffs = options.bpffs.clone();
     let mut chores = Chores::new(options, daemon, &wake, &mut say)?;
     chores.begin(&mut say)?;
+    let events = events.map(|log| Events::start(&bpffs, log, wake.clone())).transpose()?;
     say(Note::Serves(&bound.listens_on().to_string()));
     supervisor::tell(&[sd_notify::NotifyState::Ready]);
     let (ended, end) = oneshot::channel();

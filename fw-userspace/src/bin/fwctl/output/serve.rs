@@ -1,5 +1,6 @@
 //! The log of `fwctl serve`, on standard error: a line for what happened.
 
+use fw_userspace::datapath::Change;
 use fw_userspace::report::LoadReport;
 use fw_userspace::serve::Note;
 
@@ -46,7 +47,11 @@ impl Log {
             }
             Note::Mended(mended) => {
                 for change in &mended.changes {
-                    self.line(Priority::Warning, &plain(&change.to_string()));
+                    let priority = match change {
+                        Change::HookLost { .. } | Change::CutOff => Priority::Warning,
+                        _ => Priority::Info,
+                    };
+                    self.line(priority, &plain(&change.to_string()));
                 }
                 if let Some(report) = &mended.report {
                     self.line(Priority::Info, &format!("put in order: {}", summary(report)));
