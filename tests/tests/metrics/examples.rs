@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fw_tests::filtered::Filtered;
+use fw_tests::programs;
 use fw_userspace::metrics::Format;
 use serde_json::Value;
 
@@ -27,19 +28,20 @@ fn names(text: &str) -> BTreeSet<&str> {
     words.filter(|word| ["fwctl_", "process_"].iter().any(|prefix| word.starts_with(prefix))).collect()
 }
 
-/// `promtool` with these arguments, and this to read. `None`, loudly, where it is not installed.
+/// `promtool` with these arguments, and this to read. `None`, loudly, where it is not to be had.
 fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
-    let spawned = Command::new("promtool")
+    let Some(promtool) = programs::find("promtool") else {
+        programs::skip(&format!("promtool {arguments:?}"), "there is no promtool");
+        return None;
+    };
+    let mut child = Command::new(promtool)
         .args(arguments)
         .current_dir(example("prometheus"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let Ok(mut child) = spawned else {
-        eprintln!("NOT TESTED: promtool is not installed (package prometheus): {arguments:?}");
-        return None;
-    };
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();

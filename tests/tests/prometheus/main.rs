@@ -1,5 +1,7 @@
 //! A real Prometheus that scrapes `fwctl serve` while real packets come. Needs root.
 
+mod examples;
+
 use std::cell::Cell;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
