@@ -178,6 +178,12 @@ impl<'a> Prometheus<'a> {
         Ok(rows[0]["type"].as_str().map(str::to_owned))
     }
 
+    /// What a label of a metric is.
+    pub fn label_values(&self, metric: &str, label: &str) -> Result<Vec<String>> {
+        let values = self.api(&format!("label/{label}/values"), &[("match[]", metric)])?;
+        Ok(serde_json::from_value(values)?)
+    }
+
     /// Lines of its log that say what is wrong with what it scrapes, or with itself. That a scrape took long is no fault
     /// of its answer.
     pub fn complaints(&self) -> Result<Vec<String>> {

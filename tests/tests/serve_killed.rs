@@ -16,7 +16,7 @@ use fw_tests::traffic::Echo;
 use serde_json::{Value, json};
 
 /// `FWCTL_TEST_KILLS` says another number.
-const KILLS: usize = 10;
+const KILLS: usize = 25;
 const ALLOWED: u16 = 4000;
 const DENIED: u16 = 4001;
 const OF_A_CONNECTION: usize = 50;

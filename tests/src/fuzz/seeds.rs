@@ -82,7 +82,10 @@ fn rules() -> Result<BTreeSet<Vec<u8>>> {
     let entries =
         std::fs::read_dir(&examples).with_context(|| format!("cannot read {}", examples.display()))?;
     for entry in entries {
-        seeds.insert(std::fs::read(entry?.path())?);
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            seeds.insert(std::fs::read(path)?);
+        }
     }
     Ok(seeds)
 }

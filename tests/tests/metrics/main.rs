@@ -1,11 +1,13 @@
 //! What `fwctl serve` tells Prometheus, of rules in force and real traffic. Needs root.
 
+mod cost;
+mod examples;
+
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use fw_tests::filtered::{Filtered, web_rules};
+use fw_tests::filtered::Filtered;
 use fw_tests::traffic::ping;
 use fw_userspace::metrics::{Daemon, Exporter, Format, RuleMetrics};
 use serde_json::{Value, json};
@@ -67,21 +69,6 @@ fn knock(filtered: &Filtered, count: u32) {
     ping(&filtered.rig.client, filtered.rig.server.v4).expect("an answer");
 }
 
-fn many_rules(count: u32) -> Value {
-    let rule = |number: u32| {
-        let [_, a, b, c] = (0x0b00_0000 + number * 7).to_be_bytes();
-        json!({ "id": format!("rule-{number}"), "protocol": "tcp", "from_port": number % 60_000,
-                "to_port": number % 60_000, "cidr_blocks": [format!("11.{a}.{b}.{c}/32")] })
-    };
-    let rules: Vec<Value> = (0..count).map(rule).collect();
-    json!({
-        "version": 1,
-        "security_groups": { "many": { "ingress": rules } },
-        "interfaces": { "server": { "device": "eth0", "security_groups": ["many"] } },
-        "settings": { "adopt_seconds": 0 }
-    })
-}
-
 #[test]
 fn every_packet_is_in_one_series_and_sums_agree_with_the_counters() {
     let filtered = Filtered::new(&rules(false));
@@ -140,7 +127,7 @@ fn reloads_and_new_processes_go_on_counting_and_an_unload_begins_anew() {
         assert!(reloaded.get(series) >= Some(value), "{series} was {value}: {:?}", reloaded.get(series));
     }
     // More rules than there were slots for: the maps are made anew, larger.
-    let mut larger = many_rules(3_000);
+    let mut larger = cost::many_rules(3_000);
     larger["interfaces"] = rules(false)["interfaces"].clone();
     larger["interfaces"]["eni-web"]["security_groups"] = json!(["web", "many"]);
     larger["security_groups"]["web"] = rules(false)["security_groups"]["web"].clone();
@@ -178,47 +165,4 @@ fn health_is_what_filters() {
     );
     assert!(filtered.fwctl().run(["unload"]).unwrap().status.success());
     assert!(health().unwrap_err().to_string().contains("nothing is loaded"));
-}
-
-#[test]
-fn ten_thousand_rules_and_a_full_table_are_rendered_in_a_hundred_milliseconds() {
-    let filtered = Filtered::new(&many_rules(10_000));
-    let one = exporter(&filtered);
-    let time = |what: &str| {
-        let times: Vec<Duration> = (0..10)
-            .map(|_| {
-                let start = Instant::now();
-                rendered(&filtered, &one, Format::Text);
-                start.elapsed()
-            })
-            .collect();
-        println!("{what}: {times:?}");
-        times.into_iter().min().unwrap_or_default()
-    };
-    let rules = time("10,000 rules");
-    let text = rendered(&filtered, &one, Format::Text);
-    let series = text.lines().filter(|line| !line.starts_with('#')).count();
-    println!("{series} series, {} bytes", text.len());
-    assert!(series > 20_000, "{series}");
-    // Without optimisation it may take what it takes.
-    if !cfg!(debug_assertions) {
-        assert!(rules < Duration::from_millis(100), "{rules:?}");
-    }
-    drop(filtered);
-
-    let filtered = Filtered::new(&web_rules(1_100_000));
-    let listener = filtered.open(80).unwrap();
-    filtered.fill(1_000_000);
-    let one = exporter(&filtered);
-    let start = Instant::now();
-    for _ in 0..10 {
-        rendered(&filtered, &one, Format::Text);
-    }
-    let full = start.elapsed() / 10;
-    println!("1,000,000 connections: {full:?}");
-    assert!(sum(&samples(&filtered), "fwctl_conntrack_entries", &[]) > 1_000_000);
-    if !cfg!(debug_assertions) {
-        assert!(full < Duration::from_millis(100), "{full:?}");
-    }
-    drop(listener);
 }
