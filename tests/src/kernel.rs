@@ -8,12 +8,13 @@ use std::os::fd::AsFd as _;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use aya::maps::{HashMap, MapData, PerCpuArray, PerCpuValues};
+use aya::maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
 use fw_common::event::Wanted;
+use fw_common::flow_log::{Flow, RECORDING, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
 use fw_common::rehearsed::Rehearsed;
@@ -164,6 +165,19 @@ impl Kernel {
         let mut first = self.policy.line(0).context("the array is empty")?;
         first.set_word(head::EVENTS, wanted as u32);
         first.set_word(head::EVENTS_UNTIL, tick(now_ns()).wrapping_add(1 << 30));
+        self.policy.write(&[(0, first)]);
+        Ok(())
+    }
+
+    /// Has the programs record the packets of at most so many flows, for years, or until [`Self::listen`].
+    pub fn record(&mut self, flows: u32) -> Result<()> {
+        let window = HashMap::<MapData, Flow, Tally>::create(flows, 0)?;
+        let mut slot: ArrayOfMaps<&mut MapData, HashMap<MapData, Flow, Tally>> =
+            self.map("FLOWS")?.try_into()?;
+        slot.set(0, &window, 0)?;
+        let mut first = self.policy.line(0).context("the array is empty")?;
+        first.set_word(head::EVENTS, RECORDING);
+        first.set_word(head::FLOWS_UNTIL, tick(now_ns()).wrapping_add(1 << 30));
         self.policy.write(&[(0, first)]);
         Ok(())
     }

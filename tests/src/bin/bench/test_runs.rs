@@ -53,6 +53,17 @@ const SIDES: [Side; 2] = [
     },
 ];
 
+/// Who hears of packets.
+#[derive(Clone, Copy)]
+enum Listener {
+    Nobody,
+    OfDrops,
+    FlowLog,
+}
+
+/// Room of a window: the default.
+const FLOWS: u32 = 65_536;
+
 /// A packet that is run again and again.
 struct Packet {
     name: String,
@@ -76,7 +87,7 @@ pub(crate) fn measure(options: &Options, results: &mut Results) -> Result<()> {
     let mut instruments = Instruments::load(&[], None)?;
     let mut rows = Vec::new();
     for side in &SIDES {
-        for listener in [Wanted::Nothing, Wanted::Drops] {
+        for listener in [Listener::Nobody, Listener::OfDrops, Listener::FlowLog] {
             rows.extend(hot(options, &mut kernel, &mut instruments, zone, side, listener)?);
         }
         rows.extend(first_packets(options, &mut kernel, &mut instruments, side)?);
@@ -99,20 +110,28 @@ fn publish(kernel: &mut Kernel) -> Result<u32> {
     Ok(zone)
 }
 
-/// A million times the same packet, told of to nobody or, as far as the allowance goes, to a listener.
+/// A million times the same packet, told of to nobody, as far as the allowance goes to a listener, or added up.
 fn hot(
     options: &Options,
     kernel: &mut Kernel,
     instruments: &mut Instruments,
     zone: u32,
     side: &Side,
-    listener: Wanted,
+    listener: Listener,
 ) -> Result<Vec<Row>> {
-    kernel.listen(listener)?;
     let mut packets = packets(kernel, zone, side)?;
-    if listener != Wanted::Nothing {
-        packets.iter_mut().for_each(|packet| packet.name += ", drops listened to");
-    }
+    let said = match listener {
+        Listener::Nobody => "",
+        Listener::OfDrops => {
+            kernel.listen(Wanted::Drops)?;
+            ", drops listened to"
+        }
+        Listener::FlowLog => {
+            kernel.record(FLOWS)?;
+            ", in a flow log"
+        }
+    };
+    packets.iter_mut().for_each(|packet| packet.name += said);
     let samples = options.rounds(|| {
         let mut round = vec![instruments.time(side.empty, &packets[0].frame, REPEAT)?.1 as f64];
         for packet in &packets {
