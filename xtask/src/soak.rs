@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run::require_root("soak")?;
     setup::ensure()?;
     if options.serve {
-        run::build_fwctl(&["--release"])?;
+        run::build_fwctl(["--release"])?;
         let mut soak = run::cargo("run --quiet --release --package fw-tests --bin serve_soak --".split(' '));
         return run::visibly(soak.arg(options.minutes.to_string()));
     }

@@ -192,7 +192,9 @@ mod tests {
 
     fn watched(path: &Path) -> (RulesFile, Receiver<()>) {
         let (tell, stirred) = channel();
-        let (file, result) = RulesFile::new(path, move || drop(tell.send(())));
+        let (file, result) = RulesFile::new(path, move || {
+            let _ = tell.send(());
+        });
         result.unwrap();
         (file, stirred)
     }
