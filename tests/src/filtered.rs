@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use fw_common::conntrack::Class;
-use fw_common::store::Store;
-use fw_common::{Address, FlowKey};
-use fw_userspace::datapath::ConnectionTable;
+use fw_common::flow_log::RECORDING;
+use fw_common::layout::head;
+use fw_common::{Address, FlowKey, store};
+use fw_userspace::datapath::{ConnectionTable, PolicyArray, Store};
 use serde_json::{Value, json};
 
 use crate::fwctl::Fwctl;
@@ -46,6 +47,14 @@ impl Filtered {
         soundness::table(self.bpffs.path()).expect("rules are loaded")
     }
 
+    /// Whether the programs add up flows for a flow log.
+    pub fn is_recording(&self) -> bool {
+        let store = Store::open(self.bpffs.path()).expect("the state can be read").expect("rules are loaded");
+        let policy = PolicyArray::open(&store.maps().join("POLICY")).expect("the policy can be read");
+        let word = policy.line(0).map(|line| line.word(head::EVENTS));
+        word.expect("the policy has a head") & RECORDING != 0
+    }
+
     /// So many others like a confirmed one to port 80 that is there, from 11.0.0.0 on.
     pub fn fill(&self, connections: u32) {
         let table = self.table();
@@ -54,7 +63,8 @@ impl Filtered {
         let (like, connection, _) = table.iter().find(is_web).expect("one to be like");
         for number in 0..connections {
             let remote = Address::from_ipv4((0x0b00_0000 + number).to_be_bytes());
-            let inserted = Store(&table).insert(&FlowKey { remote, ..like }, &connection, Class::Confirmed);
+            let inserted =
+                store::Store(&table).insert(&FlowKey { remote, ..like }, &connection, Class::Confirmed);
             inserted.expect("the table has room");
         }
     }

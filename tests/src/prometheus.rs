@@ -11,18 +11,11 @@ use serde_json::Value;
 
 use crate::netns::{Namespace, Process};
 use crate::programs;
+use crate::samples::OF_PACKETS;
 use crate::served::{Folder, PATIENCE};
 
 /// In a namespace of its own every port is free.
 const API: &str = "127.0.0.1:9090";
-/// What packets count in.
-const OF_PACKETS: [&str; 5] = [
-    "fwctl_packets_total",
-    "fwctl_bytes_total",
-    "fwctl_dropped_packets_total",
-    "fwctl_rule_packets_total",
-    "fwctl_rule_bytes_total",
-];
 const LOOK_AGAIN_IN: Duration = Duration::from_millis(100);
 
 /// A running Prometheus; it ends with the value, and so does what it has stored.
@@ -163,12 +156,14 @@ impl<'a> Prometheus<'a> {
 
     /// How often a counter of packets went back, of any series, since it began.
     pub fn resets(&self) -> Result<u64> {
-        let of = |name: &&str| {
-            let resets = self.value(&format!("sum(resets({name}[1h]))"))?;
-            resets.with_context(|| format!("there is no {name}"))
-        };
-        let resets: Vec<f64> = OF_PACKETS.iter().map(of).collect::<Result<_>>()?;
-        Ok(resets.iter().sum::<f64>() as u64)
+        let mut all = 0.0;
+        for name in OF_PACKETS {
+            // None of those that there are only once something was counted.
+            all += self.value(&format!("sum(resets({name}[1h]))"))?.unwrap_or_default();
+        }
+        let known = self.value("count(count_over_time(fwctl_packets_total[1h]))")?;
+        ensure!(known.is_some(), "there is no counter of packets");
+        Ok(all as u64)
     }
 
     /// The type that a target gives a metric, if it has it.

@@ -1,12 +1,13 @@
-//! What was sent is what was passed and what was dropped, to the packet. Needs root.
+//! What was sent is what was passed and what was dropped, to the packet, by the metrics and by the flow log. Needs root.
 
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fw_tests::filtered::Filtered;
 use fw_tests::packet::{self, flag};
 use fw_tests::samples::Samples;
-use fw_tests::served::PATIENCE;
+use fw_tests::served::{Folder, PATIENCE, Served};
 use fw_tests::traffic::send_all;
 use serde_json::json;
 
@@ -14,6 +15,11 @@ use serde_json::json;
 const FLOWS: usize = 125;
 const ROUNDS: usize = 1_000;
 const KINDS: u64 = 8;
+const PORTS: [&str; 4] = ["53", "54", "80", "81"];
+/// Fields of a record of version 2.
+const DSTPORT: usize = 6;
+const PACKETS: usize = 8;
+const ACTION: usize = 12;
 
 /// Frames of eight kinds in turn, a flow each: the even kinds are allowed, the odd ones are not.
 fn frames() -> Vec<Vec<u8>> {
@@ -52,6 +58,15 @@ fn sums_agree(mode: &str) {
         "interfaces": { "eni": { "device": "eth0", "mode": mode, "subnet": "subnet", "security_groups": ["sg"] } },
         "settings": { "adopt_seconds": 0, "conntrack_max": 4096 }
     }));
+    let folder = Folder::new("sums").unwrap();
+    let log = folder.path().join("flows.log");
+    let arguments = ["--listen", "127.0.0.1:0", "--flow-log", log.to_str().unwrap()];
+    let mut served = Served::start(&filtered.fwctl(), &arguments).unwrap();
+    let end = Instant::now() + PATIENCE;
+    while !filtered.is_recording() {
+        assert!(Instant::now() < end, "no flow log is kept: {}", served.said());
+        thread::sleep(Duration::from_millis(10));
+    }
     let samples = || Samples::of(&filtered.rig.server, &filtered.bpffs).unwrap();
     let before = samples();
     let start = Instant::now();
@@ -81,6 +96,19 @@ fn sums_agree(mode: &str) {
     let bytes = after.sum("fwctl_bytes_total", &[("direction", "ingress"), ("verdict", "deny")]);
     let odd: usize = frames().iter().skip(1).step_by(2).map(Vec::len).sum();
     assert_eq!(bytes, (odd * ROUNDS) as u64);
+
+    served.signal(libc::SIGTERM).unwrap();
+    assert!(served.ends().unwrap().success(), "{}", served.said());
+    let records = fs::read_to_string(&log).unwrap();
+    let records: Vec<Vec<&str>> = records.lines().map(|line| line.split(' ').collect()).collect();
+    let packets = |action: &str| -> Vec<u64> {
+        let is_ours = |record: &&Vec<&str>| PORTS.contains(&record[DSTPORT]) && record[ACTION] == action;
+        records.iter().filter(is_ours).map(|record| record[PACKETS].parse().unwrap()).collect()
+    };
+    let (accepted, rejected) = (packets("ACCEPT"), packets("REJECT"));
+    assert_eq!((accepted.len(), rejected.len()), (FLOWS * 4, FLOWS * 4), "{records:?}");
+    assert!(accepted.iter().chain(&rejected).all(|packets| *packets == ROUNDS as u64), "{records:?}");
+    assert!(!records.iter().any(|record| record.last() == Some(&"SKIPDATA")), "{records:?}");
 }
 
 #[test]

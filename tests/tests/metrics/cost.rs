@@ -6,7 +6,7 @@ use fw_tests::filtered::{Filtered, web_rules};
 use fw_userspace::metrics::Format;
 use serde_json::{Value, json};
 
-use super::{exporter, rendered, samples, sum};
+use super::{exporter, rendered, samples};
 
 /// A group of so many rules, each with a CIDR and a port of its own.
 pub(crate) fn many_rules(count: u32) -> Value {
@@ -60,7 +60,7 @@ fn ten_thousand_rules_and_a_full_table_are_rendered_in_a_hundred_milliseconds() 
     }
     let full = start.elapsed() / 10;
     println!("1,000,000 connections: {full:?}");
-    assert!(sum(&samples(&filtered), "fwctl_conntrack_entries", &[]) > 1_000_000);
+    assert!(samples(&filtered).sum("fwctl_conntrack_entries", &[]) > 1_000_000);
     if !cfg!(debug_assertions) {
         assert!(full < Duration::from_millis(100), "{full:?}");
     }

@@ -3,17 +3,14 @@
 mod cost;
 mod examples;
 
-use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::Arc;
 
 use fw_tests::filtered::Filtered;
+use fw_tests::samples::Samples;
 use fw_tests::traffic::ping;
 use fw_userspace::metrics::{Daemon, Exporter, Format, RuleMetrics};
 use serde_json::{Value, json};
-
-/// Series and their values, by the line that stands before the value.
-type Samples = BTreeMap<String, u64>;
 
 fn exporter(filtered: &Filtered) -> Exporter {
     Exporter::new(filtered.bpffs.path(), RuleMetrics::On, Arc::new(Daemon::new()))
@@ -24,27 +21,9 @@ fn rendered(filtered: &Filtered, exporter: &Exporter, format: Format) -> String 
     filtered.rig.server.run(|| exporter.render(format)).expect("metrics are rendered")
 }
 
+/// What a process says that has just begun.
 fn samples(filtered: &Filtered) -> Samples {
-    let text = rendered(filtered, &exporter(filtered), Format::Text);
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    let samples: Vec<(String, u64)> = lines
-        .map(|line| {
-            let (series, value) = line.rsplit_once(' ').expect("a value stands behind a space");
-            (series.to_owned(), value.parse::<f64>().expect("it is a number") as u64)
-        })
-        .collect();
-    let count = samples.len();
-    let samples: Samples = samples.into_iter().collect();
-    assert_eq!(samples.len(), count, "a series is there twice");
-    samples
-}
-
-/// The sum of all series of a name whose labels hold these words.
-fn sum(samples: &Samples, name: &str, words: &[&str]) -> u64 {
-    let of = |series: &str| {
-        series.split('{').next() == Some(name) && words.iter().all(|word| series.contains(word))
-    };
-    samples.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
+    Samples::of(&filtered.rig.server, &filtered.bpffs).expect("metrics are rendered")
 }
 
 fn rules(observed: bool) -> Value {
@@ -75,24 +54,23 @@ fn every_packet_is_in_one_series_and_sums_agree_with_the_counters() {
     let before = samples(&filtered);
     knock(&filtered, 7);
     let after = samples(&filtered);
-    let more = |name: &str, words: &[&str]| sum(&after, name, words) - sum(&before, name, words);
+    let more = |name: &str, labels: &[(&str, &str)]| after.sum(name, labels) - before.sum(name, labels);
     let stats = filtered.fwctl().stats().unwrap();
     let counted: u64 = ["allow", "deny", "would_deny"].iter().map(|verdict| stats.verdict(verdict)).sum();
-    assert_eq!(sum(&after, "fwctl_packets_total", &[]), counted);
-    let denied = ["direction=\"ingress\"", "verdict=\"deny\"", "layer=\"security_group\""];
+    assert_eq!(after.sum("fwctl_packets_total", &[]), counted);
+    let denied = [("direction", "ingress"), ("verdict", "deny"), ("layer", "security_group")];
     assert_eq!(more("fwctl_packets_total", &denied), 7);
     assert_eq!(more("fwctl_bytes_total", &denied), 7 * (14 + 20 + 8 + 5));
-    assert_eq!(more("fwctl_dropped_packets_total", &["reason=\"no_group_rule\""]), 7);
-    assert_eq!(sum(&after, "fwctl_packets_total", &["would_deny"]), 0);
-    let rule =
-        "fwctl_rule_packets_total{kind=\"security_group\",id=\"web\",direction=\"ingress\",rule=\"ping\"}";
-    assert_eq!(after[rule], stats.rule_packets("web", "ping"));
-    assert_eq!(after["fwctl_rules_without_series"], 0);
+    assert_eq!(more("fwctl_dropped_packets_total", &[("reason", "no_group_rule")]), 7);
+    assert_eq!(after.sum("fwctl_packets_total", &[("verdict", "would_deny")]), 0);
+    let rule = [("kind", "security_group"), ("id", "web"), ("direction", "ingress"), ("rule", "ping")];
+    assert_eq!(after.sum("fwctl_rule_packets_total", &rule), stats.rule_packets("web", "ping"));
+    assert_eq!(after.value("fwctl_rules_without_series"), Some(0.0));
     // The connection of the ping.
-    assert_eq!(sum(&after, "fwctl_conntrack_entries", &[]), 1);
-    assert_eq!(after["fwctl_conntrack_max"], 4096);
-    assert_eq!(sum(&after, "fwctl_hook_attached", &["interface=\"eni-web\"", "hook=\"tcx\""]), 2);
-    assert_eq!((after["fwctl_up"], after["fwctl_ruleset_in_force"]), (1, 1));
+    assert_eq!(after.sum("fwctl_conntrack_entries", &[]), 1);
+    assert_eq!(after.sum("fwctl_conntrack_max", &[]), 4096);
+    assert_eq!(after.sum("fwctl_hook_attached", &[("interface", "eni-web"), ("hook", "tcx")]), 2);
+    assert_eq!((after.sum("fwctl_up", &[]), after.sum("fwctl_ruleset_in_force", &[])), (1, 1));
 }
 
 #[test]
@@ -100,49 +78,35 @@ fn what_is_only_observed_would_be_denied_and_is_not_dropped() {
     let filtered = Filtered::new(&rules(true));
     knock(&filtered, 5);
     let now = samples(&filtered);
-    assert_eq!(sum(&now, "fwctl_packets_total", &["direction=\"ingress\"", "would_deny"]), 5);
-    assert_eq!(sum(&now, "fwctl_packets_total", &["verdict=\"deny\""]), 0);
-    assert_eq!(sum(&now, "fwctl_dropped_packets_total", &[]), 0);
-}
-
-/// Every counter of what packets did.
-fn of_packets(samples: &Samples) -> Samples {
-    let is_one = |series: &str| {
-        let name = series.split('{').next().unwrap_or_default();
-        name.ends_with("_total")
-            && !["process", "http", "reloads", "sweeps"].iter().any(|part| name.contains(part))
-    };
-    samples.iter().filter(|(series, _)| is_one(series)).map(|(s, v)| (s.clone(), *v)).collect()
+    assert_eq!(now.sum("fwctl_packets_total", &[("direction", "ingress"), ("verdict", "would_deny")]), 5);
+    assert_eq!(now.sum("fwctl_packets_total", &[("verdict", "deny")]), 0);
+    assert_eq!(now.sum("fwctl_dropped_packets_total", &[]), 0);
 }
 
 #[test]
 fn reloads_and_new_processes_go_on_counting_and_an_unload_begins_anew() {
     let filtered = Filtered::new(&rules(false));
     knock(&filtered, 3);
-    let before = of_packets(&samples(&filtered));
+    let before = samples(&filtered).of_packets();
     // Each `samples` makes an exporter of its own, as a new process does.
     filtered.fwctl().load(&rules(false)).unwrap();
-    let reloaded = of_packets(&samples(&filtered));
-    for (series, value) in &before {
-        assert!(reloaded.get(series) >= Some(value), "{series} was {value}: {:?}", reloaded.get(series));
-    }
+    let reloaded = samples(&filtered).of_packets();
+    reloaded.none_went_back(&before).unwrap();
     // More rules than there were slots for: the maps are made anew, larger.
     let mut larger = cost::many_rules(3_000);
     larger["interfaces"] = rules(false)["interfaces"].clone();
     larger["interfaces"]["eni-web"]["security_groups"] = json!(["web", "many"]);
     larger["security_groups"]["web"] = rules(false)["security_groups"]["web"].clone();
     filtered.fwctl().load(&larger).unwrap();
-    let grown = of_packets(&samples(&filtered));
-    for (series, value) in &before {
-        assert!(grown.get(series) >= Some(value), "{series} was {value}: {:?}", grown.get(series));
-    }
+    let grown = samples(&filtered).of_packets();
+    grown.none_went_back(&before).unwrap();
     assert!(filtered.fwctl().run(["unload"]).unwrap().status.success());
     let nothing = samples(&filtered);
-    assert_eq!((nothing["fwctl_up"], nothing["fwctl_ruleset_in_force"]), (1, 0));
-    assert!(of_packets(&nothing).iter().all(|(series, _)| series.starts_with("fwctl_flow_log_")
-        || ["fwctl_hooks_reattached_total", "fwctl_devices_attached_total"].contains(&series.as_str())));
+    let of_the_state = ["fwctl_up", "fwctl_ruleset_in_force"].map(|series| nothing.value(series));
+    assert_eq!(of_the_state, [Some(1.0), Some(0.0)]);
+    assert_eq!(nothing.of_packets(), Samples::default());
     filtered.fwctl().load(&rules(false)).unwrap();
-    assert_eq!(sum(&samples(&filtered), "fwctl_dropped_packets_total", &[]), 0);
+    assert_eq!(samples(&filtered).sum("fwctl_dropped_packets_total", &[]), 0);
 }
 
 #[test]
