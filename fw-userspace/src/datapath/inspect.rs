@@ -33,11 +33,21 @@ pub fn source(bpffs: &Path) -> Result<Vec<u8>> {
     store.read_source(current.state.generation)
 }
 
-/// The rules in force, and which devices carry what.
-pub(crate) fn rules_in_force(bpffs: &Path) -> Result<(Policy, Vec<Binding>)> {
+/// What was loaded.
+pub(crate) struct RulesInForce {
+    pub(crate) policy: Policy,
+    /// Which devices carry what.
+    pub(crate) bindings: Vec<Binding>,
+    /// What the tables were allowed to take, in bytes.
+    pub(crate) max_memory: u64,
+}
+
+/// The rules in force, as they were loaded.
+pub(crate) fn rules_in_force(bpffs: &Path) -> Result<RulesInForce> {
     let (store, current) = loaded(bpffs)?;
     let policy = policy_of(&store.read_source(current.state.generation)?)?;
-    Ok((policy, current.state.bindings))
+    let State { bindings, max_memory, .. } = current.state;
+    Ok(RulesInForce { policy, bindings, max_memory })
 }
 
 /// What is in force, with every hook verified against the kernel.

@@ -54,7 +54,7 @@ pub(crate) use clock::epoch_s;
 pub use connections::{ConnectionTable, Founded};
 pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
 pub use events::Listener;
-pub(crate) use inspect::rules_in_force;
+pub(crate) use inspect::{RulesInForce, rules_in_force};
 pub use inspect::{fill, source, stats, status};
 pub(crate) use load::bindings_for;
 pub use load::{attach, attach_named, confirm, detach, load, rollback, unload};
