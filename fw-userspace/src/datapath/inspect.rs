@@ -300,7 +300,7 @@ fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeStatus>> {
 
 /// The first so many counters of a map.
 fn counted(store: &Store, map: &str, count: u32) -> Result<Vec<Counter>> {
-    let read = || batch::Counters::open(&store.maps().join(map))?.sums(count);
+    let read = || batch::Counters::open(&store.maps().join(map))?.sums(0..count);
     read().map_err(|error| map_error(map, &error))
 }
 

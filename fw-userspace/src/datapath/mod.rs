@@ -50,6 +50,7 @@ use std::time::Duration;
 use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
+pub use batch::Counters;
 pub(crate) use clock::epoch_s;
 pub use connections::{ConnectionTable, Founded};
 pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
