@@ -39,15 +39,10 @@ impl Simulation {
     /// A host with these rules and no connection. Nothing is adopted: there is nothing older than the rules.
     pub fn new(policy: Policy) -> Result<Self, CompileError> {
         let bindings = pretend_bindings(&policy);
-        Self::with_bindings(policy, bindings)
-    }
-
-    /// The same with devices that have addresses.
-    pub(crate) fn with_bindings(policy: Policy, bindings: Vec<Binding>) -> Result<Self, CompileError> {
         Self::within(policy, bindings, &Bounds::default())
     }
 
-    /// The same within bounds that somebody named.
+    /// The same on these devices, within bounds that somebody named.
     pub(crate) fn within(
         policy: Policy,
         bindings: Vec<Binding>,

@@ -4,9 +4,9 @@
 use std::borrow::BorrowMut;
 use std::collections;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use aya::maps::{HashMap, MapData};
-use fw_common::conntrack::tick;
+use fw_common::conntrack::{ns_between, tick};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::limits::FRAGMENT_SECONDS;
 use fw_userspace::datapath::ConnectionTable;
@@ -18,6 +18,37 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub fn wait(connections: &ConnectionTable, seconds: u64) {
     let ticks = tick(seconds.saturating_mul(NS_PER_S));
     connections.move_times(|last_seen| last_seen.wrapping_sub(ticks));
+}
+
+/// Lets time pass for a kernel that is compared with a clock of whole seconds: entries have then been idle for half a
+/// second less than they should. What ends in the very second that they reach, or in the next, ends for both, as long
+/// as less than half a second of the machine's own time passes between two calls.
+pub fn make_older<T: BorrowMut<MapData>>(
+    connections: &ConnectionTable,
+    datagrams: &mut HashMap<T, FragmentKey, Datagram>,
+    seconds: u64,
+) -> Result<()> {
+    const HALF_NS: u64 = NS_PER_S / 2;
+    let now_ns = now_ns();
+    let older = |then_ns: u64| {
+        let whole_s = (now_ns.saturating_sub(then_ns) + HALF_NS) / NS_PER_S;
+        let age_ns = ((whole_s + seconds) * NS_PER_S).saturating_sub(HALF_NS);
+        now_ns.checked_sub(age_ns).ok_or_else(|| {
+            anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
+        })
+    };
+    connections.move_times(|last_seen| {
+        // Each move may have lost a tick.
+        let idle_ns = ns_between(last_seen, tick(now_ns)) + ns_between(0, 4);
+        let whole_s = (idle_ns + HALF_NS) / NS_PER_S;
+        tick(now_ns).wrapping_sub(tick(((whole_s + seconds) * NS_PER_S).saturating_sub(HALF_NS)))
+    });
+    let entries: Vec<(FragmentKey, Datagram)> = datagrams.iter().collect::<Result<_, _>>()?;
+    for (key, mut datagram) in entries {
+        datagram.judged_ns = older(datagram.judged_ns)?;
+        datagrams.insert(key, datagram, 0)?;
+    }
+    Ok(())
 }
 
 /// What datagrams are older than their entries can say, in nanoseconds: their clock starts with the machine.

@@ -12,7 +12,7 @@ use aya::maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use fw_common::conntrack::{Class, Connection, ns_between, tick};
+use fw_common::conntrack::{Class, Connection, tick};
 use fw_common::event::Wanted;
 use fw_common::flow_log::{Flow, RECORDING, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
@@ -25,7 +25,7 @@ use fw_userspace::compile::Patch;
 use fw_userspace::datapath::{ConnectionTable, Founded, PolicyArray, with_policy_bytes};
 
 use crate::affinity;
-use crate::age::{Age, now_ns, wait};
+use crate::age::{Age, make_older, now_ns, wait};
 
 /// The interface index that test runs see.
 pub const IFINDEX: u32 = 1;
@@ -320,32 +320,12 @@ impl Kernel {
         age.wait_for_datagrams(&mut datagrams, seconds, now_ns())
     }
 
-    /// Lets time pass for a kernel that is compared with a clock of whole seconds: entries have then been idle for half
-    /// a second less than they should. What ends in the very second that they reach, or in the next, ends for both, as
-    /// long as less than half a second of the machine's own time passes between two calls.
+    /// Lets time pass for a kernel that is compared with a clock of whole seconds, see [`make_older`].
     pub fn make_older(&mut self, seconds: u64) -> Result<()> {
-        const HALF_NS: u64 = 500_000_000;
-        let now_ns = now_ns();
-        let older = |then_ns: u64| {
-            let whole_s = (now_ns.saturating_sub(then_ns) + HALF_NS) / 1_000_000_000;
-            let age_ns = ((whole_s + seconds) * 1_000_000_000).saturating_sub(HALF_NS);
-            now_ns.checked_sub(age_ns).ok_or_else(|| {
-                anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
-            })
-        };
-        self.connections.move_times(|last_seen| {
-            // Each move may have lost a tick.
-            let idle_ns = ns_between(last_seen, tick(now_ns)) + ns_between(0, 4);
-            let whole_s = (idle_ns + HALF_NS) / 1_000_000_000;
-            tick(now_ns).wrapping_sub(tick(((whole_s + seconds) * 1_000_000_000).saturating_sub(HALF_NS)))
-        });
-        let mut map: HashMap<&mut MapData, FragmentKey, Datagram> = self.map("DATAGRAMS")?.try_into()?;
-        let entries: Vec<(FragmentKey, Datagram)> = map.iter().collect::<std::result::Result<_, _>>()?;
-        for (key, mut datagram) in entries {
-            datagram.judged_ns = older(datagram.judged_ns)?;
-            map.insert(key, datagram, 0)?;
-        }
-        Ok(())
+        let Self { object, connections, .. } = self;
+        let mut datagrams: HashMap<&mut MapData, FragmentKey, Datagram> =
+            map(object, "DATAGRAMS")?.try_into()?;
+        make_older(connections, &mut datagrams, seconds)
     }
 
     /// All connections that have not expired, by class.

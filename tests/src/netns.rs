@@ -16,7 +16,7 @@ mod rig;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -168,7 +168,15 @@ impl Namespace {
 
     /// The index of a device.
     pub fn index(&self, device: &str) -> Result<u32> {
-        self.link(device)?["ifindex"].as_u64().map(|n| n as u32).context("`ip` told no index")
+        let name = CString::new(device).with_context(|| format!("\"{device}\" is no name of a device"))?;
+        let found = self.run(|| {
+            // SAFETY: a NUL-terminated name that outlives the call.
+            match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+                0 => Err(io::Error::last_os_error()),
+                index => Ok(index),
+            }
+        });
+        found.with_context(|| format!("there is no device \"{device}\" in {}", self.name))
     }
 
     /// The hardware address of a device.

@@ -94,19 +94,22 @@ fn name_of(rule: &RuleInfo) -> String {
     format!("{} {}", rule.id, rule.rule)
 }
 
-/// The hook that a packet of a case comes to.
+/// The hook that packets of a direction come to, at an interface or a leg.
 #[must_use]
-pub fn hook_of(policy: &Policy, step: &PacketStep) -> Hook {
-    let interface = policy.interfaces.get(&step.at).and_then(|interface| interface.attachment.as_ref());
-    let leg = policy.subnets.get(&step.at).and_then(|subnet| subnet.leg.as_ref());
+pub fn hook_of(policy: &Policy, at: &str, direction: fw_common::Direction) -> Hook {
+    let interface = policy.interfaces.get(at).and_then(|interface| interface.attachment.as_ref());
+    let leg = policy.subnets.get(at).and_then(|subnet| subnet.leg.as_ref());
     let faces = interface.or(leg).map_or(Faces::Network, |attachment| attachment.faces);
-    match (faces, step.direction) {
-        (Faces::Network, Direction::Inbound) | (Faces::Instance, Direction::Outbound) => Hook::Received,
-        (Faces::Network, Direction::Outbound) | (Faces::Instance, Direction::Inbound) => Hook::Sent,
-    }
+    let received = match faces {
+        Faces::Network => fw_common::Direction::Ingress,
+        Faces::Instance => fw_common::Direction::Egress,
+    };
+    if direction == received { Hook::Received } else { Hook::Sent }
 }
 
-fn direction_of(step: &PacketStep) -> fw_common::Direction {
+/// The way of a packet of a case.
+#[must_use]
+pub fn direction_of(step: &PacketStep) -> fw_common::Direction {
     match step.direction {
         Direction::Inbound => fw_common::Direction::Ingress,
         Direction::Outbound => fw_common::Direction::Egress,
@@ -114,7 +117,7 @@ fn direction_of(step: &PacketStep) -> fw_common::Direction {
 }
 
 /// Where the connection of a packet would stand in the tables.
-fn flow_key(bytes: &[u8], direction: fw_common::Direction, zone: u32) -> Option<FlowKey> {
+pub(crate) fn flow_key(bytes: &[u8], direction: fw_common::Direction, zone: u32) -> Option<FlowKey> {
     let frame = SliceFrame::new(bytes);
     let mut room = packets::Room::EMPTY;
     packets::parse(&frame, Link::Ethernet { tags: 0 }, &mut room).ok()?;

@@ -11,6 +11,7 @@ use fw_userspace::compile::{
     Bounds, CompileError, Held, Numbering, compile, compile_beside, pretend_bindings,
 };
 use fw_userspace::document;
+use fw_userspace::explain::{Explainer, Service, walk_rules};
 use fw_userspace::model::Policy;
 
 /// With optimisation nothing takes longer than three on a machine of its own; without, ten times as long.
@@ -84,6 +85,27 @@ fn each_table_is_measured() {
         assert!(matches!(error, CompileError::Blowup { .. }), "{name}: {error}");
         assert!(error.to_string().contains(what), "{name}: {error}");
         assert!(within(name, enough).is_ok(), "{name}");
+    }
+}
+
+/// Rules that a load would refuse are not explained either, and what it would take is.
+#[test]
+fn explain_may_take_what_a_load_may() {
+    let mut policy = policy("staircase");
+    let (name, interface) = policy.interfaces.first().expect("there is one");
+    let (name, mut other) = (name.clone(), interface.clone());
+    other.addresses = vec!["10.11.0.2".parse().expect("an address")];
+    policy.interfaces.insert("other".to_owned(), other);
+    policy.interfaces[&name].addresses = vec!["10.11.0.1".parse().expect("an address")];
+    let service: Service = "tcp/22".parse().expect("a service");
+    for (max_memory, fits) in [(4 << 20, false), (32 << 20, true)] {
+        let explainer = Explainer::of_rules(policy.clone(), max_memory).map(drop);
+        let path = walk_rules(policy.clone(), &name, "other", service, max_memory).map(drop);
+        for said in [explainer, path] {
+            assert_eq!(said.is_ok(), fits, "{said:?}");
+            let said = said.map_err(|error| error.to_string());
+            assert!(said.is_ok() || said.is_err_and(|said| said.contains("--max-memory allows 4 MiB")));
+        }
     }
 }
 

@@ -69,7 +69,7 @@ fn run_case(case: &Case, received: Received) -> Result<usize> {
                 let decision = core.judge(&packet.at, direction, &packet.frame).with_context(place)?.decision;
                 let binding = core.bindings().iter().find(|binding| binding.carries.name() == packet.at);
                 let ifindex = binding.with_context(place)?.ifindex;
-                let hook = run::hook_of(&policy, packet);
+                let hook = run::hook_of(&policy, &packet.at, run::direction_of(packet));
                 let seen = bytecode.judge(&packet.frame, ifindex, hook, received).with_context(place)?;
                 ensure!(
                     (seen.verdict, seen.counter) == (decision.verdict(), decision.counter_index()),

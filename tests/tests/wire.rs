@@ -1,6 +1,10 @@
-//! Every case once more, on the wire: `fwctl`, veth pairs, real frames; by XDP and by TC.
+//! Every case once more, on the wire: `fwctl`, veth pairs, real frames; by XDP and by TC. And random rules and packets:
+//! what `fwctl explain` says of them, by what is loaded and by the file, is what happens. `cargo xtask soak --wire` goes
+//! on from there.
 
 use fw_tests::case::{self, Case, Expect, PacketStep, Step};
+use fw_tests::differential::wire::Tally;
+use fw_tests::differential::{Differential, Other};
 use fw_tests::kernel::Received;
 use fw_tests::run::wire::Wire;
 
@@ -12,6 +16,31 @@ fn every_case_holds_on_the_wire_under_tc() {
 #[test]
 fn every_case_holds_on_the_wire_under_xdp() {
     run_all(Received::Xdp);
+}
+
+#[test]
+fn what_is_explained_of_random_packets_happens_under_tc() {
+    explain_random(Received::Tc);
+}
+
+#[test]
+fn what_is_explained_of_random_packets_happens_under_xdp() {
+    explain_random(Received::Xdp);
+}
+
+fn explain_random(received: Received) {
+    let mut differential = Differential::new(Other::Wire(received)).expect("the rig stands");
+    for seed in 0..3 {
+        if let Err(failure) = differential.run_set(seed, 200) {
+            let again = format!("again: cargo xtask soak --wire 1 --seed {seed}");
+            panic!("seed {seed}: {}\n{}\n{again}", failure.says, failure.case);
+        }
+    }
+    let tally = differential.tally().expect("it was on the wire");
+    let Tally { packets, passed, by_loaded, by_file, unsendable } = tally;
+    // So that it says something about all of it.
+    assert!(packets >= 600 && passed * 10 > packets && passed * 10 < packets * 9, "{tally:?}");
+    assert!(by_loaded * 10 > packets * 9 && by_file * 2 > packets && unsendable * 20 < packets, "{tally:?}");
 }
 
 fn run_all(received: Received) {

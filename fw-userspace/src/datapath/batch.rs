@@ -34,14 +34,16 @@ struct Attributes {
 }
 
 /// A pinned per-CPU array of counters.
-pub(super) struct Counters {
+#[derive(Debug)]
+pub struct Counters {
     map: MapData,
     length: u32,
     cpus: usize,
 }
 
 impl Counters {
-    pub(super) fn open(pin: &Path) -> io::Result<Self> {
+    /// Opens it by its pin.
+    pub fn open(pin: &Path) -> io::Result<Self> {
         let map = MapData::from_pin(pin).map_err(io::Error::other)?;
         let length = map.info().map_err(io::Error::other)?.max_entries();
         let cpus = nr_cpus().map_err(|(_, error)| error)?;
@@ -68,13 +70,13 @@ impl Counters {
         Ok(())
     }
 
-    /// The first so many counters, summed over all CPUs.
-    pub(super) fn sums(&self, count: u32) -> io::Result<Vec<Counter>> {
-        let count = count.min(self.length);
-        let mut sums = Vec::with_capacity(count as usize);
-        let mut values = vec![Counter::default(); self.cpus * MOST];
-        for first in (0..count).step_by(MOST) {
-            let slots = self.look_up(first..count.min(first + MOST as u32), &mut values)?;
+    /// These counters, as far as there are any, each summed over all CPUs.
+    pub fn sums(&self, slots: Range<u32>) -> io::Result<Vec<Counter>> {
+        let wanted = slots.start..slots.end.min(self.length);
+        let mut sums = Vec::with_capacity(wanted.len());
+        let mut values = vec![Counter::default(); self.cpus * MOST.min(wanted.len())];
+        for first in wanted.clone().step_by(MOST) {
+            let slots = self.look_up(first..wanted.end.min(first + MOST as u32), &mut values)?;
             sums.extend(values.chunks(self.cpus).take(slots.len()).map(|each| {
                 each.iter().fold(Counter::default(), |sum, one| Counter {
                     packets: sum.packets + one.packets,

@@ -34,11 +34,21 @@ pub fn source(bpffs: &Path) -> Result<Vec<u8>> {
     store.read_source(current.state.generation)
 }
 
-/// The rules in force, and which devices carry what.
-pub(crate) fn rules_in_force(bpffs: &Path) -> Result<(Policy, Vec<Binding>)> {
+/// What was loaded.
+pub(crate) struct RulesInForce {
+    pub(crate) policy: Policy,
+    /// Which devices carry what.
+    pub(crate) bindings: Vec<Binding>,
+    /// What the tables were allowed to take, in bytes.
+    pub(crate) max_memory: u64,
+}
+
+/// The rules in force, as they were loaded.
+pub(crate) fn rules_in_force(bpffs: &Path) -> Result<RulesInForce> {
     let (store, current) = loaded(bpffs)?;
     let policy = policy_of(&store.read_source(current.state.generation)?)?;
-    Ok((policy, current.state.bindings))
+    let State { bindings, max_memory, .. } = current.state;
+    Ok(RulesInForce { policy, bindings, max_memory })
 }
 
 /// What is in force, with every hook verified against the kernel.
@@ -313,7 +323,7 @@ pub(super) fn ethertypes(store: &Store, state: &State) -> Result<Vec<EthertypeSt
 
 /// The first so many counters of a map.
 fn counted(store: &Store, map: &str, count: u32) -> Result<Vec<Counter>> {
-    let read = || batch::Counters::open(&store.maps().join(map))?.sums(count);
+    let read = || batch::Counters::open(&store.maps().join(map))?.sums(0..count);
     read().map_err(|error| map_error(map, &error))
 }
 

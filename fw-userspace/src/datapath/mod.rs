@@ -55,13 +55,14 @@ use std::time::Duration;
 use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
 
+pub use batch::Counters;
 pub(crate) use clock::{epoch_ns, epoch_s, monotonic_ns};
 pub use connections::{ConnectionTable, Founded};
 pub(crate) use conntrack::ip;
 pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
 pub use events::Listener;
 pub(crate) use flows::{Flows, Generation, Rules, Window};
-pub(crate) use inspect::rules_in_force;
+pub(crate) use inspect::{RulesInForce, rules_in_force};
 pub use inspect::{fill, source, stats, status};
 pub use keep::{Change, Keeper, Mended};
 pub(crate) use load::bindings_for;

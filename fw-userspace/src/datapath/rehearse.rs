@@ -44,7 +44,7 @@ impl InForce {
 
     /// The addresses of an interface: those of the rules, else the device's own.
     pub(crate) fn addresses(&self, at: &str) -> Result<Vec<IpAddr>> {
-        let (policy, _) = inspect::rules_in_force(&self.bpffs)?;
+        let policy = inspect::rules_in_force(&self.bpffs)?.policy;
         let written =
             policy.interfaces.get(at).map_or_else(Vec::new, |interface| interface.addresses.clone());
         let own = || self.binding(at).map_or_else(Vec::new, |binding| binding.addresses.clone());

@@ -81,8 +81,8 @@ impl Side {
 
     /// What is in force.
     pub fn in_force(bpffs: &Path) -> Result<Self> {
-        let (policy, bindings) = datapath::rules_in_force(bpffs)?;
-        Ok(Self::on(policy, &bindings))
+        let in_force = datapath::rules_in_force(bpffs)?;
+        Ok(Self::on(in_force.policy, &in_force.bindings))
     }
 
     /// The rules of a file as a load would put them in force.

@@ -15,11 +15,10 @@ use super::flow::{Endpoint, Flow, IcmpType};
 use super::frame::RawFrame;
 use super::source::{Explainer, Explanation};
 use crate::compile::{Binding, pretend_bindings_like};
-use crate::datapath;
+use crate::datapath::{self, RulesInForce};
 use crate::error::{Error, Result};
 use crate::model::{Attachment, DeviceSelector, Faces, Mode, Policy};
 use crate::report::ProtocolName;
-use crate::simulate::Simulation;
 
 /// What is to be reached: a protocol, with a port or an ICMP type and code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,9 +117,12 @@ pub struct Step {
 }
 
 /// Rules, and who has which addresses beside them.
+#[derive(Clone)]
 pub(super) struct Ground {
     pub(super) policy: Policy,
     bindings: Vec<Binding>,
+    /// Most bytes that the tables may take.
+    max_memory: u64,
 }
 
 /// More changes than filters, twice, would say that they do not help.
@@ -128,13 +130,19 @@ const MOST_CHANGES: usize = 8;
 
 /// By the rules in force.
 pub fn walk_in_force(bpffs: &Path, from: &str, to: &str, service: Service) -> Result<PathReport> {
-    let (policy, bindings) = datapath::rules_in_force(bpffs)?;
-    walk(Ground { policy, bindings }, from, to, service)
+    let RulesInForce { policy, bindings, max_memory } = datapath::rules_in_force(bpffs)?;
+    walk(Ground { policy, bindings, max_memory }, from, to, service)
 }
 
-/// By the rules of a file.
-pub fn walk_rules(policy: Policy, from: &str, to: &str, service: Service) -> Result<PathReport> {
-    walk(Ground { policy, bindings: Vec::new() }, from, to, service)
+/// By the rules of a file, whose tables may take `max_memory` bytes.
+pub fn walk_rules(
+    policy: Policy,
+    from: &str,
+    to: &str,
+    service: Service,
+    max_memory: u64,
+) -> Result<PathReport> {
+    walk(Ground { policy, bindings: Vec::new(), max_memory }, from, to, service)
 }
 
 fn walk(mut ground: Ground, from: &str, to: &str, service: Service) -> Result<PathReport> {
@@ -221,7 +229,7 @@ impl Ground {
         flow: &Flow,
     ) -> Result<FamilyPath> {
         let steps = steps(explainer, ends, flow)?;
-        let mut changed = Self { policy: self.policy.clone(), bindings: self.bindings.clone() };
+        let mut changed = self.clone();
         let (mut tried, mut changes) = (steps.clone(), Vec::new());
         while changes.len() < MOST_CHANGES
             && let Some(blocked) = tried.last().filter(|step| !step.passes())
@@ -241,9 +249,7 @@ impl Ground {
     /// Of a host where nothing has happened yet.
     fn explainer(&self) -> Result<Explainer> {
         let bindings = pretend_bindings_like(&self.policy, &self.bindings);
-        let simulation = Simulation::with_bindings(self.policy.clone(), bindings)
-            .map_err(|error| Error::input(error.to_string()))?;
-        Ok(Explainer::of_simulation(simulation))
+        Explainer::of_host(self.policy.clone(), bindings, self.max_memory)
     }
 }
 

@@ -10,7 +10,7 @@ use fw_common::rehearsed::Rehearsed;
 use fw_common::{Direction, Reason, Verdict};
 use serde::Serialize;
 
-use crate::compile::{Carries, RuleInfo, RuleKind};
+use crate::compile::{Binding, Bounds, Carries, RuleInfo, RuleKind, pretend_bindings};
 use crate::datapath::InForce;
 use crate::error::{Error, Result};
 use crate::model::Policy;
@@ -111,9 +111,17 @@ impl Explainer {
         Ok(Self::new(Asked::InForce(Box::new(in_force)), rules))
     }
 
-    /// Asks the decision core about rules that are loaded nowhere.
-    pub fn of_rules(policy: Policy) -> Result<Self> {
-        let simulation = Simulation::new(policy).map_err(|error| Error::input(error.to_string()))?;
+    /// Asks the decision core about rules that are loaded nowhere. Their tables may take `max_memory` bytes, as those
+    /// of a load.
+    pub fn of_rules(policy: Policy, max_memory: u64) -> Result<Self> {
+        let bindings = pretend_bindings(&policy);
+        Self::of_host(policy, bindings, max_memory)
+    }
+
+    /// The same on a host with these devices, where nothing has happened yet.
+    pub(super) fn of_host(policy: Policy, bindings: Vec<Binding>, max_memory: u64) -> Result<Self> {
+        let simulation = Simulation::within(policy, bindings, &Bounds { max_memory })
+            .map_err(|error| Error::input(error.to_string()))?;
         Ok(Self::of_simulation(simulation))
     }
 

@@ -4,84 +4,47 @@
 //! connections after the whole scenario, and packet by packet once they differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fw_common::conntrack::Class;
 use fw_common::layout::Line;
-use fw_common::{Decision, Direction, Hook, REASON_SLOTS_PER_ZONE, Verdict};
+use fw_common::{Decision, Hook, REASON_SLOTS_PER_ZONE, Verdict};
 use fw_userspace::compile::{self, Numbering, Patch};
-use fw_userspace::model::{Faces, Policy};
-use fw_userspace::simulate::{Judged, Simulation};
+use fw_userspace::model::Policy;
+use fw_userspace::simulate::Simulation;
+use serde_json::Value;
 
-use super::history::{Crossing, Step};
+use super::beside::{self, Beside, Clock, Rig};
+use super::history::Crossing;
 use super::host::answer_of;
-use super::{Difference, Outcome, Scenario};
+use super::oracle::Answer;
+use super::{Outcome, Scenario};
 use crate::kernel::{self, Connections, IFINDEX, Kernel, Received, clock_ns, key_bytes};
+use crate::run::hook_of;
 
 /// Zones of the rules here are below this.
 const ZONES: u32 = 16;
 const RULES: u32 = 512;
 
-/// Longer than this between two waits, and it is not sure any more what has expired in the kernel: its clock goes on
-/// while this process waits for a processor. See [`Kernel::make_older`].
-const STALL: Duration = Duration::from_millis(400);
-/// How often a scenario is run again because of that, before it counts for nothing.
-const TRIES: usize = 10;
-
 /// Runs a scenario on both.
 pub fn compare(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Outcome {
-    for _ in 0..TRIES {
-        if let Some(outcome) = once(scenario, kernel, received, exact) {
-            return outcome;
-        }
-    }
-    Outcome::Same(0)
+    beside::compare(scenario, &mut Bytecode { kernel, received }, exact)
 }
 
-/// `None` if they differ and the machine was too slow to say who is right.
-fn once(scenario: &Scenario, kernel: &mut Kernel, received: Received, exact: bool) -> Option<Outcome> {
-    let mut policies = match scenario.policies() {
-        Ok(policies) => policies.into_iter(),
-        Err(why) => return Some(Outcome::Invalid(why)),
-    };
-    let first = policies.next()?;
-    let mut twins = match Twins::new(kernel, received, first) {
-        Ok(twins) => twins,
-        Err(error) => return Some(Outcome::Invalid(format!("{error:#}"))),
-    };
-    // Before anything is counted. A load neither brings nor takes a place.
-    for step in &scenario.steps {
-        if let Step::Packet(Crossing { at, .. }) = step
-            && !twins.has(at)
-        {
-            return Some(Outcome::Invalid(format!("\"{at}\" has no device")));
-        }
+struct Bytecode<'k> {
+    kernel: &'k mut Kernel,
+    received: Received,
+}
+
+impl Rig for Bytecode<'_> {
+    type Both<'r>
+        = Twins<'r>
+    where
+        Self: 'r;
+
+    fn begin(&mut self, _: &Value, policy: Policy) -> Result<Twins<'_>> {
+        Twins::new(self.kernel, self.received, policy)
     }
-    let mut answers = Vec::new();
-    for (number, step) in scenario.steps.iter().enumerate() {
-        let mut done = match step {
-            Step::Wait(seconds) => twins.wait(*seconds),
-            Step::Load(_) => policies.next().map_or(Ok(()), |policy| twins.load(policy)),
-            Step::Packet(crossing) if !twins.takes(crossing) => Ok(()),
-            Step::Packet(crossing) => {
-                twins.judge(crossing).map(|judged| answers.push((number, answer_of(&judged))))
-            }
-        };
-        if exact || number + 1 == scenario.steps.len() {
-            done = done.and_then(|()| twins.compare_all());
-        }
-        if let Err(error) = done {
-            let stalled = twins.stalled();
-            let says = match twins.set_back_all() {
-                Ok(()) => format!("{error:#}"),
-                Err(also) => format!("{error:#}; then {also:#}"),
-            };
-            let difference = Difference { step: number, says, answers };
-            return if stalled { None } else { Some(Outcome::Differs(difference)) };
-        }
-    }
-    Some(Outcome::Same(answers.len() as u64))
 }
 
 struct Twins<'k> {
@@ -98,10 +61,7 @@ struct Twins<'k> {
     /// What the kernel should have counted since the counters were set back.
     reasons: BTreeMap<u32, u64>,
     rules: BTreeMap<u32, u64>,
-    since: Instant,
-    has_stalled: bool,
-    waited: u64,
-    uptime: u64,
+    clock: Clock,
 }
 
 impl<'k> Twins<'k> {
@@ -118,21 +78,10 @@ impl<'k> Twins<'k> {
             at: String::new(),
             reasons: BTreeMap::new(),
             rules: BTreeMap::new(),
-            since: Instant::now(),
-            has_stalled: false,
-            waited: 0,
-            uptime: clock_ns() / NS_PER_S,
+            clock: Clock::new(),
         };
         twins.publish()?;
         Ok(twins)
-    }
-
-    fn load(&mut self, policy: Policy) -> Result<()> {
-        self.numbering = self.host.compiled().numbering.clone();
-        self.generation += 1;
-        self.host.load(policy.clone())?;
-        self.policy = policy;
-        self.publish()
     }
 
     /// Publishes the rules once; what differs from place to place is only which of them has the device.
@@ -170,45 +119,17 @@ impl<'k> Twins<'k> {
         Ok(())
     }
 
-    fn wait(&mut self, seconds: u64) -> Result<()> {
-        if self.waited + seconds + 5 > self.uptime {
-            // Entries cannot be made older than the machine.
-            return Ok(());
-        }
-        self.waited += seconds;
-        self.host.wait(seconds);
-        self.has_stalled = self.stalled();
-        self.since = Instant::now();
-        self.kernel.make_older(seconds)?;
-        if self.host.bindings().iter().any(|binding| binding.adopt_until_ns > 0) {
-            self.publish()?;
-        }
-        Ok(())
-    }
-
-    fn stalled(&self) -> bool {
-        self.has_stalled || self.since.elapsed() > STALL
-    }
-
-    fn has(&self, at: &str) -> bool {
-        self.host.bindings().iter().any(|binding| binding.carries.name() == at)
-    }
-
-    fn takes(&self, crossing: &Crossing) -> bool {
-        kernel::takes(&crossing.frame, hook_of(&self.policy, crossing), self.received)
-    }
-
-    fn judge(&mut self, crossing: &Crossing) -> Result<Judged<'_>> {
+    fn judge_both(&mut self, crossing: &Crossing, hook: Hook, answer: &mut Option<Answer>) -> Result<()> {
         if self.at != crossing.at {
             let lines = self.differing.get(crossing.at).context("nothing of that name has a device")?;
             self.kernel.rewrite(lines);
             crossing.at.clone_into(&mut self.at);
         }
-        let hook = hook_of(&self.policy, crossing);
         let rehearsed = self.rehearse(crossing, hook)?;
         let verdict = self.kernel.verdict(&crossing.frame, None, hook, self.received)?;
         let judged = self.host.judge(crossing.at, crossing.direction, &crossing.frame);
         let judged = judged.context("nothing of that name has a device")?;
+        *answer = Some(answer_of(&judged));
         let decision = judged.decision;
         *self.reasons.entry(decision.counter_index()).or_default() += 1;
         for slot in [decision.acl_rule, decision.group_rule] {
@@ -227,7 +148,7 @@ impl<'k> Twins<'k> {
         if let Some(rehearsed) = rehearsed {
             ensure!(rehearsed == decision, "rehearsed {rehearsed:?}, then {decision:?}");
         }
-        Ok(judged)
+        Ok(())
     }
 
     /// What `fwctl explain` would say of what is loaded and of the file, which must be the same; nothing of frames that a
@@ -240,23 +161,6 @@ impl<'k> Twins<'k> {
         let file = self.host.rehearse(crossing.at, crossing.direction, &crossing.frame);
         ensure!(file == Some(loaded), "rehearsed by the host {file:?}, by the twin {loaded:?}");
         Ok(Some(loaded.decision))
-    }
-
-    /// Counters, which are set back, and connections.
-    fn compare_all(&mut self) -> Result<()> {
-        for (index, packets) in &self.reasons {
-            let counted = self.kernel.counter(*index)?;
-            ensure!(counted == *packets, "host {packets} packets at counter {index}, bytecode {counted}");
-        }
-        let slots = self.host.compiled().rule_slots.min(RULES);
-        for (slot, counted) in (0..).zip(self.kernel.counted_by_rule(slots)?) {
-            let packets = self.rules.get(&slot).copied().unwrap_or(0);
-            ensure!(counted == packets, "host {packets} packets by rule {slot}, bytecode {counted}");
-        }
-        self.kernel.set_back(self.reasons.keys().copied(), self.rules.keys().copied())?;
-        self.reasons.clear();
-        self.rules.clear();
-        self.compare_connections()
     }
 
     /// Those that have not expired: the programs remove the others when they come across them.
@@ -277,20 +181,65 @@ impl<'k> Twins<'k> {
         }
         Ok(())
     }
+}
+
+impl Beside for Twins<'_> {
+    fn has(&self, at: &str) -> bool {
+        self.host.bindings().iter().any(|binding| binding.carries.name() == at)
+    }
+
+    fn load(&mut self, _: &Value, policy: Policy) -> Result<()> {
+        self.numbering = self.host.compiled().numbering.clone();
+        self.generation += 1;
+        self.host.load(policy.clone())?;
+        self.policy = policy;
+        self.publish()
+    }
+
+    fn wait(&mut self, seconds: u64) -> Result<()> {
+        if !self.clock.may_wait(seconds) {
+            return Ok(());
+        }
+        self.host.wait(seconds);
+        self.clock.set();
+        self.kernel.make_older(seconds)?;
+        if self.host.bindings().iter().any(|binding| binding.adopt_until_ns > 0) {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, crossing: &Crossing, answer: &mut Option<Answer>) -> Result<()> {
+        let hook = hook_of(&self.policy, crossing.at, crossing.direction);
+        if !kernel::takes(&crossing.frame, hook, self.received) {
+            return Ok(());
+        }
+        self.judge_both(crossing, hook, answer)
+    }
+
+    /// Counters, which are set back, and connections.
+    fn compare_all(&mut self) -> Result<()> {
+        for (index, packets) in &self.reasons {
+            let counted = self.kernel.counter(*index)?;
+            ensure!(counted == *packets, "host {packets} packets at counter {index}, bytecode {counted}");
+        }
+        let slots = self.host.compiled().rule_slots.min(RULES);
+        for (slot, counted) in (0..).zip(self.kernel.counted_by_rule(slots)?) {
+            let packets = self.rules.get(&slot).copied().unwrap_or(0);
+            ensure!(counted == packets, "host {packets} packets by rule {slot}, bytecode {counted}");
+        }
+        self.kernel.set_back(self.reasons.keys().copied(), self.rules.keys().copied())?;
+        self.reasons.clear();
+        self.rules.clear();
+        self.compare_connections()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
 
     /// All counters, whatever they have counted.
-    fn set_back_all(self) -> Result<()> {
+    fn give_up(self) -> Result<()> {
         self.kernel.set_back(0..ZONES * REASON_SLOTS_PER_ZONE, 0..RULES)
     }
 }
-
-fn hook_of(policy: &Policy, crossing: &Crossing) -> Hook {
-    let interface = policy.interfaces.get(crossing.at).and_then(|it| it.attachment.as_ref());
-    let leg = policy.subnets.get(crossing.at).and_then(|subnet| subnet.leg.as_ref());
-    match (interface.or(leg).map_or(Faces::Network, |it| it.faces), crossing.direction) {
-        (Faces::Network, Direction::Ingress) | (Faces::Instance, Direction::Egress) => Hook::Received,
-        (Faces::Network, Direction::Egress) | (Faces::Instance, Direction::Ingress) => Hook::Sent,
-    }
-}
-
-const NS_PER_S: u64 = 1_000_000_000;

@@ -21,7 +21,7 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
         Ok(policies) => policies.into_iter(),
         Err(why) => return Outcome::Invalid(why),
     };
-    let Some(first) = policies.next() else { return Outcome::Invalid("no rules".to_owned()) };
+    let Some((_, first)) = policies.next() else { return Outcome::Invalid("no rules".to_owned()) };
     let mut host = match Simulation::new(first.clone()) {
         Ok(host) => host,
         Err(error) => return Outcome::Invalid(error.to_string()),
@@ -36,7 +36,7 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
                 continue;
             }
             Step::Load(_) => {
-                let Some(policy) = policies.next() else { continue };
+                let Some((_, policy)) = policies.next() else { continue };
                 if let Err(error) = host.load(policy.clone()) {
                     return Outcome::Invalid(error.to_string());
                 }
@@ -67,12 +67,12 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
 /// What the oracle says of each packet that somebody meant.
 pub(super) fn answers(scenario: &Scenario) -> Result<Vec<(usize, Answer)>, String> {
     let mut policies = scenario.policies()?.into_iter();
-    let mut oracle = Oracle::new(policies.next().ok_or("no rules")?);
+    let mut oracle = Oracle::new(policies.next().ok_or("no rules")?.1);
     let mut answers = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         match step {
             Step::Wait(seconds) => oracle.wait(*seconds),
-            Step::Load(_) => oracle.load(policies.next().ok_or("no rules")?),
+            Step::Load(_) => oracle.load(policies.next().ok_or("no rules")?.1),
             Step::Packet(crossing) => {
                 let said = crossing.what.as_ref().ok_or("bytes that nobody meant")?;
                 let bytes = crossing.frame.len();
@@ -99,13 +99,16 @@ fn is_answer(answer: &Answer, judged: &Judged<'_>) -> bool {
 
 /// The core's decision in the oracle's words.
 pub(super) fn answer_of(judged: &Judged<'_>) -> Answer {
-    let named = |rule: &RuleInfo| (rule.id.clone(), rule.rule.clone(), rule.direction);
     Answer {
         verdict: judged.decision.verdict(),
         reason: judged.decision.reason,
         acl: judged.acl_rule.map(named),
         group: judged.group_rule.map(named),
     }
+}
+
+pub(super) fn named(rule: &RuleInfo) -> (String, String, Direction) {
+    (rule.id.clone(), rule.rule.clone(), rule.direction)
 }
 
 /// A connection, as both can tell it.

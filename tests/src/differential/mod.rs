@@ -1,5 +1,5 @@
-//! Random rules, random histories, and three who must agree about them: the core on the host, the [`oracle`], and the
-//! bytecode in the kernel.
+//! Random rules, random histories, and those who must agree about them: the core on the host, the [`oracle`], the
+//! bytecode in the kernel, and the wire with what `fwctl explain` says of it.
 //!
 //! A number, the seed, is one scenario. What differs is made smaller as long as it differs, and printed as a case for
 //! `tests/cases/`.
@@ -8,9 +8,10 @@
 //! | --- | --- |
 //! | [`rules`], [`talk`], [`history`] | what may happen |
 //! | [`oracle`] | what should come of it |
-//! | [`host`], [`bytecode`] | the comparisons |
+//! | [`host`], [`bytecode`], [`wire`] | the comparisons |
 //! | [`shrink`], [`print`] | a failure made readable |
 
+mod beside;
 pub mod bytecode;
 pub mod history;
 pub mod host;
@@ -19,11 +20,13 @@ pub mod print;
 pub mod rules;
 pub mod shrink;
 pub mod talk;
+pub mod wire;
 
 use anyhow::Result;
 use fw_userspace::model::Policy;
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::tuple::TupleValueTree;
 use serde_json::Value;
 
 use crate::case::merge;
@@ -31,6 +34,7 @@ use crate::kernel::{Kernel, Received};
 use crate::run;
 use history::{Plan, Step};
 use oracle::Answer;
+use wire::{OnWire, Tally};
 
 /// Rules and what happens under them.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub enum Other {
     Oracle,
     /// The bytecode.
     Bytecode(Received),
+    /// The wire, and what `fwctl explain` says of it before.
+    Wire(Received),
 }
 
 /// What came of a scenario.
@@ -77,9 +83,17 @@ const STEPS: usize = 1000;
 
 /// Compares over scenarios.
 pub struct Differential {
-    other: Other,
-    choices: BoxedStrategy<(Value, Plan)>,
-    kernel: Option<Kernel>,
+    rules: BoxedStrategy<Value>,
+    plans: BoxedStrategy<Plan>,
+    other: Compared,
+}
+
+/// What is needed for it.
+#[allow(clippy::large_enum_variant, reason = "there are three of them")]
+enum Compared {
+    Oracle,
+    Bytecode(Kernel, Received),
+    Wire(OnWire),
 }
 
 /// A scenario in which two differ, as small as it got.
@@ -94,19 +108,36 @@ pub struct Failure {
 }
 
 impl Differential {
-    /// Loads the programs if they are to be compared.
+    /// Loads the programs, or sets up the rig, if they are to be compared.
     pub fn new(other: Other) -> Result<Self> {
-        let kernel = match other {
-            Other::Oracle => None,
-            Other::Bytecode(_) => Some(Kernel::load()?),
+        let plans = history::plan(STEPS, other != Other::Oracle).boxed();
+        let other = match other {
+            Other::Oracle => Compared::Oracle,
+            Other::Bytecode(received) => Compared::Bytecode(Kernel::load()?, received),
+            Other::Wire(received) => Compared::Wire(OnWire::new(received)?),
         };
-        let choices = (rules::document(), history::plan(STEPS, other != Other::Oracle)).boxed();
-        Ok(Self { other, choices, kernel })
+        Ok(Self { rules: rules::document().boxed(), plans, other })
     }
 
     /// Runs the scenario of a seed: how many packets were judged alike, or where they were not.
     pub fn run(&mut self, seed: u64) -> Result<u64, Failure> {
-        let mut tree = self.tree(seed);
+        self.run_part(seed, 0)
+    }
+
+    /// Goes on under the rules of a seed, with history after history, until so many packets were judged alike.
+    pub fn run_set(&mut self, seed: u64, packets: u64) -> Result<u64, Failure> {
+        let mut judged = 0;
+        for part in 0.. {
+            if judged >= packets {
+                break;
+            }
+            judged += self.run_part(seed, part)?;
+        }
+        Ok(judged)
+    }
+
+    fn run_part(&mut self, seed: u64, part: u64) -> Result<u64, Failure> {
+        let mut tree = self.tree(seed, part);
         let scenario = Scenario::of(&tree.current());
         match self.compare(&scenario, false) {
             Outcome::Same(packets) => Ok(packets),
@@ -119,29 +150,42 @@ impl Differential {
         }
     }
 
+    /// What came to the wire so far.
+    #[must_use]
+    pub fn tally(&self) -> Option<Tally> {
+        match &self.other {
+            Compared::Wire(wire) => Some(wire.tally),
+            Compared::Oracle | Compared::Bytecode(..) => None,
+        }
+    }
+
     /// The scenario of a seed as a case, with what the oracle says of each packet.
     pub fn case(&self, seed: u64) -> Result<String, String> {
-        let scenario = Scenario::of(&self.tree(seed).current());
+        let scenario = Scenario::of(&self.tree(seed, 0).current());
         let answers = host::answers(&scenario)?;
         let step = scenario.steps.len();
         Ok(print::case(seed, &scenario, &Difference { step, says: String::new(), answers }))
     }
 
-    /// All choices of one seed.
-    fn tree(&self, seed: u64) -> impl ValueTree<Value = (Value, Plan)> + use<> {
+    /// All choices of one seed: the rules, and a history.
+    fn tree(&self, seed: u64, part: u64) -> impl ValueTree<Value = (Value, Plan)> + use<> {
         let mut bytes = [0x5a; 16];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
-        let config = Config { failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new_with_rng(config, rng);
-        self.choices.new_tree(&mut runner).expect("nothing is filtered, so nothing is rejected")
+        let mut runner = runner(bytes);
+        let rules = self.rules.new_tree(&mut runner).expect(NOTHING_IS_FILTERED);
+        if part > 0 {
+            bytes[8..].copy_from_slice(&part.to_le_bytes());
+            runner = self::runner(bytes);
+        }
+        TupleValueTree::new((rules, self.plans.new_tree(&mut runner).expect(NOTHING_IS_FILTERED)))
     }
 
     /// `exact` compares everything after every packet, which is slow.
     fn compare(&mut self, scenario: &Scenario, exact: bool) -> Outcome {
-        match (self.other, &mut self.kernel) {
-            (Other::Bytecode(received), Some(kernel)) => bytecode::compare(scenario, kernel, received, exact),
-            _ => host::compare(scenario, exact),
+        match &mut self.other {
+            Compared::Oracle => host::compare(scenario, exact),
+            Compared::Bytecode(kernel, received) => bytecode::compare(scenario, kernel, *received, exact),
+            Compared::Wire(rig) => wire::compare(scenario, rig, exact),
         }
     }
 
@@ -163,6 +207,13 @@ impl Differential {
     }
 }
 
+const NOTHING_IS_FILTERED: &str = "nothing is filtered, so nothing is rejected";
+
+fn runner(seed: [u8; 16]) -> TestRunner {
+    let config = Config { failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &seed))
+}
+
 impl Scenario {
     /// What a plan becomes under rules.
     pub fn of((rules, plan): &(Value, Plan)) -> Self {
@@ -173,9 +224,13 @@ impl Scenario {
         Self { rules: rules.clone(), steps: plan.steps(&places) }
     }
 
-    /// The policies in force, the first and then that of each load. The error is the message of those that are refused.
-    fn policies(&self) -> Result<Vec<Policy>, String> {
-        let read = |rules: &Value| run::policy(rules).map_err(|error| format!("{error:#}"));
+    /// The rules files in force and what they say, the first and then that of each load. The error is the message of
+    /// those that are refused.
+    fn policies(&self) -> Result<Vec<(Value, Policy)>, String> {
+        let read = |rules: &Value| match run::policy(rules) {
+            Ok(policy) => Ok((rules.clone(), policy)),
+            Err(error) => Err(format!("{error:#}")),
+        };
         let mut rules = self.rules.clone();
         let mut policies = vec![read(&rules)?];
         for step in &self.steps {

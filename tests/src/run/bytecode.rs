@@ -8,7 +8,7 @@ use fw_common::{Decision, Hook, Scratch, Sighting, Verdict, judge};
 use fw_userspace::compile::{self, Binding, Carries, Compiled, Numbering};
 use fw_userspace::model::Policy;
 
-use super::{hook_of, policy};
+use super::{direction_of, hook_of, policy};
 use crate::age::now_ns;
 use crate::case::{Case, Expect, PacketStep, Step};
 use crate::kernel::{self, Connections, IFINDEX, Kernel, Received, key_bytes};
@@ -55,7 +55,11 @@ impl<'a> Twins<'a> {
                 Step::Load(rules) => policy = self.load(&policy, super::policy(rules)?),
                 Step::Wait(seconds) => self.wait(*seconds)?,
                 Step::Packet(packet) => {
-                    if !kernel::takes(&packet.frame, hook_of(&policy, packet), self.received) {
+                    if !kernel::takes(
+                        &packet.frame,
+                        hook_of(&policy, &packet.at, direction_of(packet)),
+                        self.received,
+                    ) {
                         continue;
                     }
                     packets += 1;
@@ -91,7 +95,7 @@ impl<'a> Twins<'a> {
             Some((at, zone)) if *at == step.at => *zone,
             _ => self.place(policy, &step.at)?,
         };
-        let decision = self.judge(&step.frame, hook_of(policy, step), zone)?;
+        let decision = self.judge(&step.frame, hook_of(policy, &step.at, direction_of(step)), zone)?;
         let expected = match step.expect {
             Expect::Allow => Verdict::Pass,
             Expect::Deny => Verdict::Drop,

@@ -5,19 +5,17 @@
 //! case; what a case leaves in the tables is cleared before the next. Neither namespace has an address, so that
 //! nobody but the case says anything.
 
+mod loaded;
 mod port;
 mod rules;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use fw_common::{Direction, Hook, Reason};
-use fw_userspace::compile::{RuleInfo, RuleKind};
-use fw_userspace::datapath::Store;
-use fw_userspace::explain::{Explainer, Explanation, RawFrame};
-use fw_userspace::model::Policy;
+use fw_common::{Direction, Hook};
+use fw_userspace::compile::RuleKind;
+use fw_userspace::explain::Explanation;
 use serde_json::{Value, json};
 
 use super::{
@@ -26,13 +24,11 @@ use super::{
 use crate::age::now_ns;
 use crate::case::{Case, Expect, PacketStep, Step};
 use crate::fwctl::{Fwctl, Output};
-use crate::kernel::{self, Received};
+use crate::kernel::Received;
 use crate::netns::{BpffsDir, Namespace};
+use loaded::Loaded;
+pub use loaded::{Seen, agrees};
 use port::{Crossing, Port};
-use tables::{Counts, Tables};
-
-/// How long a counter may take to show what has been seen already.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What came of a case.
 #[derive(Debug, Default)]
@@ -57,13 +53,18 @@ pub struct Wire {
     bpffs: BpffsDir,
 }
 
-/// What is in force.
-struct Loaded {
-    policy: Policy,
-    zones: BTreeMap<String, u32>,
-    rules: Vec<RuleInfo>,
-    tables: Tables,
-    explainer: Explainer,
+/// What became of a packet.
+#[derive(Debug)]
+pub enum Crossed {
+    /// It came to the filter.
+    Seen {
+        /// What was said of it before; nothing of those that a test run refuses.
+        explained: Option<Box<Explanation>>,
+        /// What happened.
+        seen: Seen,
+    },
+    /// It never came there, for this reason.
+    Unsendable(String),
 }
 
 impl Wire {
@@ -110,11 +111,11 @@ impl Wire {
                 }
             }
         }
-        self.ports.values_mut().try_for_each(Port::check_late)
+        self.check_late()
     }
 
-    /// Loads a case's first rules, over empty tables.
-    fn begin(&mut self, rules: &Value) -> Result<Output> {
+    /// Loads the first rules, over empty tables.
+    pub fn begin(&mut self, rules: &Value) -> Result<Output> {
         let size = rules["settings"]["conntrack_max"].as_u64().unwrap_or(self.table_size);
         if self.table_size != size && self.loaded.take().is_some() {
             let output = self.fwctl()?.run(["unload"])?;
@@ -136,7 +137,8 @@ impl Wire {
         Ok(output)
     }
 
-    fn load(&mut self, rules: &Value) -> Result<Output> {
+    /// Loads the next rules.
+    pub fn load(&mut self, rules: &Value) -> Result<Output> {
         let policy = policy(rules)?;
         let mut on_ports = rules.clone();
         for name in rules::put_on_devices(&mut on_ports, self.received, self.table_size) {
@@ -146,68 +148,84 @@ impl Wire {
             }
         }
         let output = self.fwctl()?.try_load(&on_ports, &[])?;
-        let report = output.success()?;
-        let generation = report["generation"].as_u64().context("the report of a load names no generation")?;
-        let store = Store::open(self.bpffs.path())?.context("nothing is pinned")?;
-        let generation = u32::try_from(generation)?;
-        let state = store.read_state(generation)?.context("the state is not kept")?;
-        let rules = store.read_rules(generation)?;
-        let mut tables = Tables::open(&store.maps())?;
-        if let Some(before) = self.loaded.take() {
-            tables.inherit(before.tables);
-        }
-        tables.windows(state.bindings.iter().map(|binding| binding.adopt_until_ns))?;
-        let zones = state.zones.into_iter().map(|(zone, name, _)| (name, zone)).collect();
-        let explainer = self.host.run(|| Explainer::of_what_is_in_force(self.bpffs.path()))?;
-        self.loaded = Some(Loaded { policy, zones, rules, tables, explainer });
+        let generation = output.success()?["generation"].as_u64();
+        let generation = u32::try_from(generation.context("the report of a load names no generation")?)?;
+        let (host, before) = ((&self.host, self.bpffs.path()), self.loaded.take());
+        self.loaded = Some(Loaded::open(policy, generation, host, before)?);
         Ok(output)
     }
 
-    /// Sends the packet of a step: what differs, or an error if the rig does not do what it should.
-    fn check(&mut self, step: &PacketStep, report: &mut Report) -> Result<Result<(), String>> {
+    /// Lets so many whole seconds pass, and until the next rules are the first ones no other time.
+    pub fn wait_exactly(&mut self, seconds: u64) -> Result<()> {
+        self.loaded()?.tables.wait_exactly(seconds)
+    }
+
+    /// Whether frames can come to an interface or a leg.
+    #[must_use]
+    pub fn has(&self, at: &str) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.zones.contains_key(at))
+    }
+
+    /// Explains a packet, then sends it. An error if the rig, or the counters, do not do what they should. `expect` is
+    /// worth waiting for, a little; it changes nothing else.
+    pub fn cross(&mut self, at: &str, direction: Direction, frame: &[u8], expect: Expect) -> Result<Crossed> {
         let Self { ports, loaded, host, received, .. } = self;
         let loaded = loaded.as_mut().context("nothing is loaded")?;
-        let (Some(port), Some(zone)) = (ports.get_mut(&step.at), loaded.zones.get(&step.at)) else {
-            return Ok(Err(format!("{}: nothing of that name has a device", place(step))));
+        let (Some(port), Some(zone)) = (ports.get_mut(at), loaded.zones.get(at).copied()) else {
+            bail!("nothing of that name has a device");
         };
-        let (direction, hook) = (direction_of(step), hook_of(&loaded.policy, step));
-        let (zone, before) = (*zone, loaded.count(*zone, direction)?);
-        let explained = loaded.explain(host, step, hook, direction)?;
+        let hook = hook_of(&loaded.policy, at, direction);
+        let before = loaded.count(zone, direction)?;
+        let explained = loaded.explain(host, at, direction, frame, hook)?;
         let crossed = match (hook, *received) {
-            (Hook::Sent, _) => port.leave(&step.frame, step.expect),
-            (Hook::Received, Received::Tc) if !port::reaches_tc(&step.frame) => {
-                Ok(Crossing::Unsendable("it is dropped before TC: it ends inside its first VLAN tag".into()))
+            (Hook::Sent, _) => port.leave(frame, expect)?,
+            (Hook::Received, Received::Tc) if !port::reaches_tc(frame) => {
+                Crossing::Unsendable("it is dropped before TC: it ends inside its first VLAN tag".into())
             }
-            (Hook::Received, _) => port.enter(host, &step.frame, step.expect),
+            (Hook::Received, _) => port.enter(host, frame, expect)?,
         };
-        let expect = match crossed.with_context(|| place(step))? {
-            Crossing::Unsendable(why) => {
+        let passed = match crossed {
+            Crossing::Unsendable(why) => return Ok(Crossed::Unsendable(why)),
+            Crossing::Passed => true,
+            Crossing::Dropped => false,
+        };
+        let seen = loaded.seen_since(&before, (zone, direction), passed)?;
+        Ok(Crossed::Seen { explained: explained.map(Box::new), seen })
+    }
+
+    /// An error if a frame that was taken for dropped has come after all.
+    pub fn check_late(&mut self) -> Result<()> {
+        self.ports.values_mut().try_for_each(Port::check_late)
+    }
+
+    /// Sends the packet of a step: what differs, or an error as of [`Self::cross`].
+    fn check(&mut self, step: &PacketStep, report: &mut Report) -> Result<Result<(), String>> {
+        let direction = direction_of(step);
+        let crossed = self.cross(&step.at, direction, &step.frame, step.expect);
+        let (explained, seen) = match crossed.with_context(|| place(step))? {
+            Crossed::Seen { explained, seen } => (explained, seen),
+            Crossed::Unsendable(why) => {
                 report.unsendable.push(format!("{}: {why}", place(step)));
                 return Ok(Ok(()));
             }
-            Crossing::Passed => Expect::Allow,
-            Crossing::Dropped => Expect::Deny,
         };
         report.packets += 1;
-        let (reason, counted) = match loaded.decision_since(&before, zone, direction) {
-            Ok(found) => found,
-            Err(error) => return Ok(Err(format!("{}: {error:#}", place(step)))),
-        };
-        let rule = |kind| counted.iter().copied().find(|rule| rule.kind == kind);
         if let Some(explained) = explained
-            && let Err(differs) = agrees(&explained, reason, &counted)
+            && let Err(differs) = agrees(&explained, &seen)
         {
             return Ok(Err(format!("{}: {differs}", place(step))));
         }
-        let (acl, group) = (rule(RuleKind::NetworkAcl), rule(RuleKind::SecurityGroup));
+        let loaded = self.loaded()?;
+        let zone = loaded.zones.get(&step.at).copied().unwrap_or(0);
         let tracked = match step.tracked.and_then(|_| flow_key(&step.frame, direction, zone)) {
             Some(key) => Some(loaded.tables.is_tracked(&key, now_ns())),
             None => None,
         };
+        let (acl, group) = (seen.rule(RuleKind::NetworkAcl), seen.rule(RuleKind::SecurityGroup));
         let got = Answer {
-            expect,
-            by: decided_by(reason, acl, group),
-            acl: acl.filter(|_| names_acl(reason)).map(name_of),
+            expect: if seen.passed { Expect::Allow } else { Expect::Deny },
+            by: decided_by(seen.reason, acl, group),
+            acl: acl.filter(|_| names_acl(seen.reason)).map(name_of),
             tracked,
         };
         Ok(compare(step, &got))
@@ -220,67 +238,6 @@ impl Wire {
     fn loaded(&mut self) -> Result<&mut Loaded> {
         self.loaded.as_mut().context("nothing is loaded")
     }
-}
-
-impl Loaded {
-    fn count(&self, zone: u32, direction: Direction) -> Result<Counts> {
-        self.tables.count(zone, direction, self.rules.iter().map(|rule| rule.slot))
-    }
-
-    /// What `fwctl explain` says will happen to the packet; nothing of those that a test run refuses.
-    fn explain(
-        &mut self,
-        host: &Namespace,
-        step: &PacketStep,
-        hook: Hook,
-        direction: Direction,
-    ) -> Result<Option<Explanation>> {
-        if !kernel::takes(&step.frame, hook, Received::Tc) {
-            return Ok(None);
-        }
-        let frame = RawFrame::ethernet(step.frame.clone());
-        // Not to be shared with other threads, but to be lent to one.
-        let (explainer, at) = (&mut self.explainer, &step.at);
-        Ok(Some(host.run(move || explainer.explain(at, direction, &frame))?))
-    }
-
-    /// What was counted for the one packet since, beside the marker behind it.
-    fn decision_since(
-        &self,
-        before: &Counts,
-        zone: u32,
-        direction: Direction,
-    ) -> Result<(Reason, Vec<&RuleInfo>)> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (mut reasons, slots) = self.count(zone, direction)?.since(before);
-            if let Some(marker) = reasons.iter().position(|reason| *reason == Reason::AlwaysArp) {
-                reasons.remove(marker);
-            }
-            match reasons[..] {
-                [reason] => {
-                    let rules = self.rules.iter().filter(|rule| slots.contains(&rule.slot));
-                    return Ok((reason, rules.collect()));
-                }
-                [] if Instant::now() < end => {}
-                _ => bail!("one packet is counted in its direction, not {reasons:?}"),
-            }
-        }
-    }
-}
-
-/// What was explained before a packet came must be what happened to it.
-fn agrees(explained: &Explanation, reason: Reason, counted: &[&RuleInfo]) -> Result<(), String> {
-    let rule = |kind| {
-        counted.iter().find(|rule| rule.kind == kind).map(|rule| (rule.id.as_str(), rule.rule.clone()))
-    };
-    let entry =
-        explained.network_acl.as_ref().map(|entry| (entry.id.as_str(), entry.rule_number.to_string()));
-    let admitted = explained.security_group.as_ref().map(|rule| (rule.id.as_str(), rule.rule.clone()));
-    let said = (explained.layer, explained.reason, entry, admitted);
-    let happened =
-        (reason.layer().name(), reason.name(), rule(RuleKind::NetworkAcl), rule(RuleKind::SecurityGroup));
-    if said == happened { Ok(()) } else { Err(format!("explained {said:?}, then {happened:?}")) }
 }
 
 /// Whether fwctl said so; it shows the path to a value, which a case may name before the message, behind it.

@@ -40,9 +40,21 @@ pub(super) struct Port {
     /// Behind TC on the device, by protocol. Closing one takes the kernel a while, so they stay open.
     ears: BTreeMap<u16, Capture>,
     markers: u32,
-    /// The last frame that did not pass, as it would have arrived.
-    denied: Option<Vec<u8>>,
+    /// The last frame that did not pass, as it would have arrived, and where.
+    denied: Option<(Heard, Vec<u8>)>,
 }
+
+/// Who hears a frame that passes.
+#[derive(Clone, Copy)]
+enum Heard {
+    /// The far end.
+    Far,
+    /// The ear of a protocol, if the frame has any.
+    Near(Option<u16>),
+}
+
+/// Ears of one device. Damaged frames have ethertypes that nobody else has.
+const MOST_EARS: usize = 100;
 
 impl Port {
     /// Makes the pair: a device of that name in both namespaces.
@@ -59,24 +71,29 @@ impl Port {
 
     /// Lets the device receive a frame.
     pub(super) fn enter(&mut self, host: &Namespace, frame: &[u8], expect: Expect) -> Result<Crossing> {
+        self.check_late()?;
         let protocol = protocol_behind_tag(frame);
         if let Some(protocol) = protocol
             && !self.ears.contains_key(&protocol)
         {
+            if self.ears.len() >= MOST_EARS {
+                let markers = self.ears.remove_entry(&ethertype::ARP);
+                let closed = std::mem::replace(&mut self.ears, BTreeMap::from_iter(markers));
+                std::thread::spawn(move || drop(closed));
+            }
             self.ears.insert(protocol, listen(host, &self.device, protocol)?);
         }
-        self.check_late()?;
         if let Some(why) = unsendable(self.far.send(frame))? {
             return Ok(Crossing::Unsendable(why));
         }
         let marker = self.marker()?;
         self.far.send(&marker).context("cannot send the marker")?;
         let mut seen = wait_for(&self.ears[&ethertype::ARP], &marker)?;
-        let ear = protocol.and_then(|protocol| self.ears.get(&protocol));
-        if let Some(ear) = ear {
+        let heard = Heard::Near(protocol);
+        if let Some(ear) = self.ear(heard) {
             seen.extend(ear.so_far()?);
         }
-        self.outcome(frame, expect, &seen, |port| protocol.and_then(|protocol| port.ears.get(&protocol)))
+        self.outcome(frame, expect, &seen, heard)
     }
 
     /// Sends a frame through the device.
@@ -88,40 +105,35 @@ impl Port {
         let marker = self.marker()?;
         self.near.send(&marker).context("cannot send the marker")?;
         let seen = wait_for(&self.far, &marker)?;
-        self.outcome(frame, expect, &seen, |port| Some(&port.far))
+        self.outcome(frame, expect, &seen, Heard::Far)
     }
 
-    fn outcome(
-        &mut self,
-        frame: &[u8],
-        expect: Expect,
-        seen: &[Vec<u8>],
-        ear: impl Fn(&Self) -> Option<&Capture>,
-    ) -> Result<Crossing> {
+    fn ear(&self, heard: Heard) -> Option<&Capture> {
+        match heard {
+            Heard::Far => Some(&self.far),
+            Heard::Near(protocol) => self.ears.get(&protocol?),
+        }
+    }
+
+    fn outcome(&mut self, frame: &[u8], expect: Expect, seen: &[Vec<u8>], heard: Heard) -> Result<Crossing> {
         let wanted = without_tags(frame);
         let is_it = |seen: &Vec<u8>| without_tags(seen) == wanted;
         let mut passed = seen.iter().any(is_it);
-        if let Some(ear) = ear(self).filter(|_| !passed && expect == Expect::Allow) {
+        if let Some(ear) = self.ear(heard).filter(|_| !passed && expect == Expect::Allow) {
             let end = Instant::now() + GRACE;
             while !passed && let Some(late) = ear.next_in(end.saturating_duration_since(Instant::now()))? {
                 passed = is_it(&late);
             }
         }
-        self.denied = (!passed).then_some(wanted);
+        self.denied = (!passed).then_some((heard, wanted));
         Ok(if passed { Crossing::Passed } else { Crossing::Dropped })
     }
 
-    /// Empties the sockets; an error if what was taken for dropped is there after all.
+    /// An error if what was taken for dropped is there after all.
     pub(super) fn check_late(&mut self) -> Result<()> {
-        let denied = self.denied.take();
-        for ear in self.ears.values().chain([&self.far]) {
-            for frame in ear.so_far()? {
-                ensure!(
-                    denied != Some(without_tags(&frame)),
-                    "the frame before arrived late on {}",
-                    self.device
-                );
-            }
+        let Some((heard, denied)) = self.denied.take() else { return Ok(()) };
+        for frame in self.ear(heard).map_or_else(|| Ok(Vec::new()), Capture::so_far)? {
+            ensure!(denied != without_tags(&frame), "the frame before arrived late on {}", self.device);
         }
         Ok(())
     }

@@ -1,17 +1,18 @@
 //! The maps of what is loaded, by their pins.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::store::Store;
-use fw_common::verdict::{Counter, counter_index};
+use fw_common::verdict::{Counter, REASON_SLOTS, counter_index};
 use fw_common::{Direction, FlowKey, Reason};
 
-use fw_userspace::datapath::{ConnectionTable, PolicyArray};
+use fw_userspace::datapath::{ConnectionTable, Counters, PolicyArray};
 
-use crate::age::{Age, now_ns, wait};
+use crate::age::{Age, make_older, now_ns, wait};
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -19,11 +20,14 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub(super) struct Tables {
     connections: ConnectionTable,
     datagrams: HashMap<MapData, FragmentKey, Datagram>,
-    counters: PerCpuArray<MapData, Counter>,
-    rules: PerCpuArray<MapData, Counter>,
+    reasons: Counters,
+    rules: Counters,
     policy: PolicyArray,
     age: Age,
-    waited_s: u64,
+    /// How much more time has passed in the case than by the kernel's clock.
+    ahead_ns: i64,
+    /// Until when the machine's own time has been made up for, if it is.
+    still_since: Option<Instant>,
     windows: Vec<Window>,
 }
 
@@ -32,30 +36,49 @@ pub(super) struct Tables {
 struct Window {
     /// As the loader remembers it, for all loads to come.
     until_ns: u64,
-    opened_s: u64,
+    opened_ahead_ns: i64,
 }
 
 impl Window {
-    fn until_ns(&self, waited_s: u64) -> u64 {
+    fn until_ns(&self, ahead_ns: i64) -> u64 {
         // Not 0: that is no window, and stands in many lines.
-        self.until_ns.saturating_sub((waited_s - self.opened_s).saturating_mul(NS_PER_S)).max(1)
+        self.until_ns.saturating_add_signed(self.opened_ahead_ns - ahead_ns).max(1)
     }
 }
 
 /// What the counters of one zone and direction, and those of the rules, stood at.
 pub(super) struct Counts {
-    reasons: Vec<(Reason, u64)>,
-    slots: Vec<(u32, u64)>,
+    /// By reason; then of what would have been denied.
+    reasons: Vec<Counter>,
+    /// By slot.
+    rules: Vec<Counter>,
+}
+
+/// What grew, each as often as it was counted.
+#[derive(Debug)]
+pub(super) struct Grown {
+    /// Reasons, and whether it was counted as what would have been denied.
+    pub(super) reasons: Vec<(Reason, bool)>,
+    /// Slots of rules.
+    pub(super) slots: Vec<u32>,
 }
 
 impl Counts {
-    /// What grew: each reason as often as it was counted, and the slots of the rules.
-    pub(super) fn since(&self, before: &Self) -> (Vec<Reason>, Vec<u32>) {
-        let reasons = self.reasons.iter().zip(&before.reasons);
-        let reasons = reasons.flat_map(|(now, then)| vec![now.0; (now.1 - then.1) as usize]).collect();
-        let slots = self.slots.iter().zip(&before.slots).filter(|(now, then)| now.1 > then.1);
-        (reasons, slots.map(|(now, _)| now.0).collect())
+    pub(super) fn since(&self, before: &Self) -> Result<Grown> {
+        let reason = |index: u32| {
+            let reason = u8::try_from(index % REASON_SLOTS).ok().and_then(Reason::from_code);
+            let reason = reason.with_context(|| format!("no reason has the counter {index}"))?;
+            Ok((reason, index >= REASON_SLOTS))
+        };
+        let reasons = grown(&self.reasons, &before.reasons).map(reason).collect::<Result<_>>()?;
+        Ok(Grown { reasons, slots: grown(&self.rules, &before.rules).collect() })
     }
+}
+
+fn grown(now: &[Counter], before: &[Counter]) -> impl Iterator<Item = u32> {
+    (0..).zip(now.iter().zip(before)).flat_map(|(index, (now, before))| {
+        std::iter::repeat_n(index, now.packets.saturating_sub(before.packets) as usize)
+    })
 }
 
 impl Tables {
@@ -64,11 +87,12 @@ impl Tables {
         Ok(Self {
             connections: ConnectionTable::open(maps)?,
             datagrams: map(maps, "DATAGRAMS")?.try_into()?,
-            counters: map(maps, "COUNTERS")?.try_into()?,
-            rules: map(maps, "RULES")?.try_into()?,
+            reasons: Counters::open(&maps.join("COUNTERS"))?,
+            rules: Counters::open(&maps.join("RULES"))?,
             policy: PolicyArray::open(&maps.join("POLICY"))?,
             age: Age::default(),
-            waited_s: 0,
+            ahead_ns: 0,
+            still_since: None,
             windows: Vec::new(),
         })
     }
@@ -76,19 +100,25 @@ impl Tables {
     /// Goes on with what was remembered about the tables before a load.
     pub(super) fn inherit(&mut self, before: Self) {
         self.age = before.age;
-        self.waited_s = before.waited_s;
+        self.ahead_ns = before.ahead_ns;
+        self.still_since = before.still_since;
         self.windows = before.windows;
     }
 
     /// Takes note of the windows that a load has written, and moves those that time has brought nearer.
     pub(super) fn windows(&mut self, until_ns: impl Iterator<Item = u64>) -> Result<()> {
+        if self.still_since.is_some() {
+            // The load took its time.
+            self.wait_exactly(0)?;
+        }
         let mut windows: Vec<Window> = Vec::new();
         for until_ns in until_ns.filter(|until_ns| *until_ns != 0) {
             let known = self.windows.iter().chain(&windows).find(|window| window.until_ns == until_ns);
-            windows.push(known.copied().unwrap_or(Window { until_ns, opened_s: self.waited_s }));
+            windows.push(known.copied().unwrap_or(Window { until_ns, opened_ahead_ns: self.ahead_ns }));
         }
         self.windows = windows;
-        self.move_windows(|window, _| window.until_ns, self.waited_s)
+        self.move_windows(|window, _| window.until_ns, self.ahead_ns);
+        Ok(())
     }
 
     /// Whether a device adopts, or did.
@@ -97,16 +127,16 @@ impl Tables {
     }
 
     /// Rewrites the end of each window in the live generation, which nobody does but us: nothing runs meanwhile.
-    fn move_windows(&mut self, from: impl Fn(&Window, u64) -> u64, waited_s: u64) -> Result<()> {
+    fn move_windows(&mut self, from: impl Fn(&Window, i64) -> u64, ahead_ns: i64) {
         let ends: Vec<(u64, u64)> = self
             .windows
             .iter()
-            .map(|window| (from(window, self.waited_s), window.until_ns(waited_s)))
+            .map(|window| (from(window, self.ahead_ns), window.until_ns(ahead_ns)))
             .filter(|(from, to)| from != to)
             .collect();
-        self.waited_s = waited_s;
+        self.ahead_ns = ahead_ns;
         if ends.is_empty() {
-            return Ok(());
+            return;
         }
         for number in 1..self.policy.capacity() {
             let Some(mut line) = self.policy.line(number) else { break };
@@ -116,7 +146,6 @@ impl Tables {
                 self.policy.write(&[(number, line)]);
             }
         }
-        Ok(())
     }
 
     /// Forgets connections and fragments.
@@ -125,6 +154,7 @@ impl Tables {
         let keys: Vec<FragmentKey> = self.datagrams.keys().collect::<Result<_, _>>()?;
         keys.iter().try_for_each(|key| self.datagrams.remove(key))?;
         self.age = Age::default();
+        self.still_since = None;
         Ok(())
     }
 
@@ -132,7 +162,18 @@ impl Tables {
     pub(super) fn wait(&mut self, seconds: u64) -> Result<()> {
         wait(&self.connections, seconds);
         self.age.wait_for_datagrams(&mut self.datagrams, seconds, now_ns())?;
-        self.move_windows(Window::until_ns, self.waited_s + seconds)
+        self.move_windows(Window::until_ns, self.ahead_ns + ns(seconds));
+        Ok(())
+    }
+
+    /// Lets so many whole seconds pass, and from now on nothing else: what the machine itself takes, between two calls,
+    /// is made up for. See [`make_older`].
+    pub(super) fn wait_exactly(&mut self, seconds: u64) -> Result<()> {
+        let now = Instant::now();
+        let still = now.duration_since(self.still_since.replace(now).unwrap_or(now));
+        make_older(&self.connections, &mut self.datagrams, seconds)?;
+        self.move_windows(Window::until_ns, self.ahead_ns + ns(seconds) - still.as_nanos() as i64);
+        Ok(())
     }
 
     /// Whether a connection that still counts is there.
@@ -140,28 +181,16 @@ impl Tables {
         Store(&self.connections).entry(key).is_some_and(|connection| !connection.is_expired(now_ns))
     }
 
-    /// The counters of a zone in one direction, and of these rules.
-    pub(super) fn count(
-        &self,
-        zone: u32,
-        direction: Direction,
-        slots: impl Iterator<Item = u32>,
-    ) -> Result<Counts> {
-        let reason = |reason: &Reason| {
-            let [done, would_deny] = [false, true].map(|would_deny| {
-                packets(&self.counters, counter_index(zone, direction, would_deny, *reason))
-            });
-            Ok((*reason, done? + would_deny?))
-        };
-        Ok(Counts {
-            reasons: Reason::ALL.iter().map(reason).collect::<Result<_>>()?,
-            slots: slots.map(|slot| Ok((slot, packets(&self.rules, slot)?))).collect::<Result<_>>()?,
-        })
+    /// The counters of a zone in one direction, and of the rules with the first so many slots.
+    pub(super) fn count(&self, zone: u32, direction: Direction, slots: u32) -> Result<Counts> {
+        let first = counter_index(zone, direction, false, Reason::NotConfigured);
+        let reasons = self.reasons.sums(first..first + 2 * REASON_SLOTS)?;
+        Ok(Counts { reasons, rules: self.rules.sums(0..slots)? })
     }
 }
 
-fn packets(map: &PerCpuArray<MapData, Counter>, index: u32) -> Result<u64> {
-    Ok(map.get(&index, 0)?.iter().map(|counter| counter.packets).sum())
+fn ns(seconds: u64) -> i64 {
+    seconds.saturating_mul(NS_PER_S).cast_signed()
 }
 
 fn map(maps: &Path, name: &str) -> Result<Map> {

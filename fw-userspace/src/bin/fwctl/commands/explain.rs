@@ -29,7 +29,7 @@ pub(super) fn run(args: &Explain, bpffs: &Path, output: &mut Output) -> Result<O
         (Some(from), Some(to), _) => path(args, bpffs, policy, (from, to), output),
         (.., Some(interface)) => {
             let explainer = match policy {
-                Some(policy) => Explainer::of_rules(policy)?,
+                Some(policy) => Explainer::of_rules(policy, args.memory.max)?,
                 None => Explainer::of_what_is_in_force(bpffs)?,
             };
             if let Some(file) = &args.pcap {
@@ -78,7 +78,7 @@ fn path(
     let service: Service =
         service.parse().map_err(|must_be| Error::input(format!("{service:?} {must_be}")))?;
     let report = match policy {
-        Some(policy) => walk_rules(policy, from, to, service)?,
+        Some(policy) => walk_rules(policy, from, to, service, args.memory.max)?,
         None => walk_in_force(bpffs, from, to, service)?,
     };
     if args.json {
