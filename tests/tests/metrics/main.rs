@@ -2,6 +2,7 @@
 
 mod cost;
 mod examples;
+mod growing;
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
