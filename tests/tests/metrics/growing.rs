@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{cost, rules, samples, sum};
 
-/// Programs are verified meanwhile, which takes seconds: far more packets than a moment's.
+/// The moment between the copy of the counters and the hooks is short: most runs would miss a mistake in it.
 #[test]
 fn no_counter_goes_backwards_for_a_scrape_that_comes_at_any_time_of_a_load() {
     let filtered = Filtered::new(&rules(false));
