@@ -29,8 +29,8 @@ pub(super) fn replace(store: &Store, sizes: &Sizes, grown: &[&'static str], curr
     }
     let devices = devices::list()?;
     make(&store.stage(Stage::Turning))?;
-    // Who looks at counters waits from now on. What they have counted while programs were verified, which takes seconds,
-    // must not be less when they are seen again.
+    // Who looks at metrics waits from now on: what was counted since the first copy, and may have been seen, must not be less
+    // when it is seen again.
     let copied = copy_all_counters(store, grown);
     if let Err(error) = copied.and_then(|()| turn(store, current, &devices)) {
         turn_back(store, current, &devices);

@@ -2,6 +2,7 @@
 
 mod cost;
 mod examples;
+mod growing;
 
 use std::net::UdpSocket;
 use std::sync::Arc;
