@@ -22,7 +22,8 @@ fn every_command_and_topic_has_a_manual_page() {
     let commands = commands(&[]);
     assert!(commands.len() > 12, "{commands:?}");
     for command in &commands {
-        assert!(main.contains(&format!("fwctl\\-{command}(1)")), "the main page does not name {command}");
+        let escaped = command.replace('-', "\\-");
+        assert!(main.contains(&format!("fwctl\\-{escaped}(1)")), "the main page does not name {command}");
         let text = page(1, &format!("fwctl-{command}"));
         assert!(text.contains("EXAMPLE") && text.contains("SEE ALSO"), "{command}: {text}");
     }
