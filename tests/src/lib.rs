@@ -5,8 +5,9 @@
 //! real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what came of
 //! it; [`bulk`] writes very large rules files; [`fuzz`] holds the targets of cargo-fuzz; [`structure`] counts what a
 //! packet costs the programs; [`workload`] is what is measured, [`instruments`] are what measures it, [`affinity`] keeps
-//! threads on CPUs, [`reload`] changes the rules under load. What needs a namespace needs root; nothing here touches
-//! a device, an address or a sysctl outside the namespaces it made.
+//! threads on CPUs, [`reload`] changes the rules under load; [`served`] runs `fwctl serve`, [`prometheus`] a real Prometheus
+//! beside it, [`samples`] reads a scrape without one, [`containers`] runs instances. What needs a namespace needs root;
+//! nothing here touches a device, an address or a sysctl outside the namespaces it made.
 
 pub mod affinity;
 pub mod age;
