@@ -8,7 +8,7 @@ use std::time::Duration;
 use fw_tests::filtered::Filtered;
 use serde_json::json;
 
-use super::{cost, rules, samples, sum};
+use super::{cost, rules, samples};
 
 /// The moment between the copy of the counters and the hooks is short: most runs would miss a mistake in it.
 #[test]
@@ -39,7 +39,7 @@ fn no_counter_goes_backwards_for_a_scrape_that_comes_at_any_time_of_a_load() {
         let scrapes = scope.spawn(|| {
             let mut denied = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
-                denied.push(sum(&samples(&filtered), "fwctl_packets_total", &["verdict=\"deny\""]));
+                denied.push(samples(&filtered).sum("fwctl_packets_total", &[("verdict", "deny")]));
             }
             denied
         });
