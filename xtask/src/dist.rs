@@ -26,13 +26,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         run::require_root("dist --check")?;
     }
     setup::ensure()?;
-    let target = static_target()?;
+    let target = static_target()?.filter(|_| has_static_compiler());
     let mut profile = vec!["--release".to_owned()];
     match &target {
         Some(target) => profile.push(format!("--target={target}")),
         None => say(
             "WARNING: fwctl will need this machine's C library or a newer one; for a static one run `rustup target \
-             add`, with the musl target of this machine",
+             add`, with the musl target of this machine, and install musl-tools",
         ),
     }
     let fwctl = run::build_fwctl(&profile)?;
@@ -63,6 +63,18 @@ fn static_target() -> Result<Option<String>> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let there = Path::new(sysroot.trim()).join("lib/rustlib").join(&target).is_dir();
     Ok(there.then_some(target))
+}
+
+/// What is C or assembly in the program (the ciphers of TLS) is compiled for that target too.
+fn has_static_compiler() -> bool {
+    let compiler = format!("{}-linux-musl-gcc", std::env::consts::ARCH);
+    match setup::need_programs(&[(&compiler, "musl-tools")]) {
+        Ok(()) => true,
+        Err(error) => {
+            say(&format!("no static fwctl: {error:#}"));
+            false
+        }
+    }
 }
 
 /// Leaves the stripped program, completions and manual pages of it, and nothing of an earlier run.

@@ -27,7 +27,7 @@ pub(crate) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Boots with the packages in `/tmp`; `command_line` is the kernel's, as systemd sees it.
+    /// Boots with the packages in `/packages`, since a service may have systemd empty `/tmp`; `command_line` is the kernel's, as systemd sees it.
     pub(crate) fn boot(network: &'a Namespace, packages: &[&Path], command_line: &str) -> Result<Self> {
         let cgroup = cgroup()?;
         let mut command = network.command("sh", ["-c", OUTSIDE, "sh"]);
@@ -205,7 +205,8 @@ mkdir $root/dev/pts $root/dev/shm
 mount -t devpts devpts $root/dev/pts
 ln -s /proc/self/fd $root/dev/fd
 ln -s pts/ptmx $root/dev/ptmx
-cp /mnt/packages/* $root/tmp
+mkdir $root/packages
+cp /mnt/packages/* $root/packages
 rm -rf $root/usr/sbin/policy-rc.d $root/etc/fwctl $root/var/lib/fwctl
 mkdir -p $root/run/systemd/system/fwctl.service.d $root/run/systemd/system/fwctl-serve.service.d
 printf '[Unit]\nDefaultDependencies=no\n' > $root/run/systemd/system/fwctl-package.target

@@ -49,7 +49,7 @@ fn life(package: &Path, newer: &Path) -> Result<()> {
 
     let install = |package: &Path| -> Result<String> {
         let name = package.file_name().context("a package without a name")?.to_string_lossy();
-        machine.succeed(&format!("dpkg --install /tmp/{name}"))
+        machine.succeed(&format!("dpkg --install /packages/{name}"))
     };
     install(package)?;
     machine.succeed("fwctl check /etc/fwctl/rules.json.example")?;
@@ -134,7 +134,7 @@ fn off(package: &Path) -> Result<()> {
     if !machine.has_systemd {
         return Ok(());
     }
-    machine.succeed("dpkg --install /tmp/*.deb")?;
+    machine.succeed("dpkg --install /packages/*.deb")?;
     machine.write("/etc/fwctl/rules.json", &rules().to_string())?;
     machine.succeed("systemctl start fwctl")?;
     ensure!(active(&machine)? == "inactive", "with fwctl=off the service is {:?}", active(&machine)?);
