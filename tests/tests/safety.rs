@@ -393,7 +393,8 @@ fn a_taken_xdp_hook_is_an_error_for_mode_xdp_and_a_note_for_auto() {
 #[test]
 fn without_root_there_is_one_line() {
     let server = Server::new();
-    for verb in [["load", RULES].as_slice(), &["unload"], &["status"], &["stats"]] {
+    for verb in [["load", RULES].as_slice(), &["unload"], &["status"], &["stats"], &["serve"], &["flow-log"]]
+    {
         let output = as_nobody(&server, verb);
         refused(&output, 1, &["root"]);
         assert_eq!(output.stderr.trim_end().lines().count(), 1, "{verb:?}: {}", output.said());

@@ -1,11 +1,12 @@
 //! What `fwctl serve` does for those around it: systemd, the next boot, whoever reads its events. Needs root.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use fw_tests::served::{PATIENCE, Scene, Served, rules};
+use fw_userspace::datapath::Store;
 use serde_json::Value;
 
 #[test]
@@ -96,4 +97,44 @@ fn dropped_packets_are_written_down_and_the_file_may_be_rotated() {
     assert!(monitor.stderr.contains("reads the events already"), "{}", monitor.said());
     served.signal(libc::SIGTERM).unwrap();
     assert!(served.ends().unwrap().success());
+}
+
+#[test]
+fn an_address_that_is_taken_is_said_before_anything_is_loaded() {
+    let scene = Scene::new();
+    scene.write(&rules(&[80]));
+    let taken = scene.rig.server.run(|| TcpListener::bind("127.0.0.1:0").unwrap());
+    let address = taken.local_addr().unwrap().to_string();
+    let mut served = Served::begin(&scene.fwctl(), &[&scene.file(), "--listen", &address]).unwrap();
+    assert_eq!(served.ends().unwrap().code(), Some(1));
+    let said = served.wait_for("cannot listen on").unwrap();
+    assert!(said.contains(&address) && said.contains("choose another with --listen"), "{said}");
+    assert!(Store::open(scene.bpffs.path()).unwrap().is_none());
+}
+
+#[test]
+fn a_flow_log_that_cannot_be_kept_is_said_once_and_counted_and_all_else_goes_on() {
+    let scene = Scene::new();
+    scene.write(&rules(&[80]));
+    let file = scene.file();
+    let nowhere = scene.folder.path().join("none").join("flows.log").display().to_string();
+    let served =
+        Served::start(&scene.fwctl(), &[&file, "--listen", "127.0.0.1:0", "--flow-log", &nowhere]).unwrap();
+    served.wait_for("no flow log is kept").unwrap();
+    // Longer than until it is tried again.
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(served.said().matches("no flow log is kept").count(), 1, "{}", served.said());
+    fs::create_dir(scene.folder.path().join("none")).unwrap();
+    let end = Instant::now() + PATIENCE;
+    scene.write(&rules(&[81]));
+    served.wait_for("loaded").unwrap();
+    while !fs::read_to_string(&nowhere).unwrap_or_default().contains("NODATA") {
+        assert!(Instant::now() < end, "no record: {}", served.said());
+        // Ends the window of the log.
+        scene.write(&rules(&[80]));
+        served.wait_for("loaded").unwrap();
+        scene.write(&rules(&[81]));
+        served.wait_for("loaded").unwrap();
+    }
+    assert_eq!(scene.open(), [81]);
 }

@@ -125,7 +125,7 @@ impl LoadOptions {
 }
 
 /// Root, or an error that says so. What we need is CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN and, for the pins, uid 0.
-fn require_root() -> Result<()> {
+pub(crate) fn require_root() -> Result<()> {
     // SAFETY: takes nothing, returns an integer.
     if unsafe { libc::geteuid() } == 0 {
         return Ok(());

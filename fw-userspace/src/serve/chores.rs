@@ -157,8 +157,7 @@ impl Chores {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.do_what_is_due(say);
-            if let Some(kept) = &mut flow_log {
-                let done = kept.tick(&self.daemon);
+            if let Some(done) = flow_log.as_mut().and_then(|kept| kept.tick(&self.daemon)) {
                 self.logging.settle(done, say);
             }
         }

@@ -31,29 +31,34 @@ impl Kept {
         self.log.as_ref().map_or(self.again_at, FlowLog::deadline)
     }
 
-    /// Does what is due. An error is to be told, and no more: it goes on.
-    pub(super) fn tick(&mut self, daemon: &Daemon) -> Result<()> {
+    /// Does what is due; `None` if nothing came of it. An error is to be told, and no more: it goes on.
+    pub(super) fn tick(&mut self, daemon: &Daemon) -> Option<Result<()>> {
         let Some(log) = &mut self.log else {
-            if Instant::now() < self.again_at {
-                return Ok(());
-            }
-            self.again_at = Instant::now() + AGAIN_IN;
-            let log = FlowLog::open(&self.bpffs, self.options.clone());
-            self.log = Some(log.map_err(|error| error.about("no flow log is kept"))?);
-            self.counted = Counts::default();
-            return Ok(());
+            return (Instant::now() >= self.again_at).then(|| self.begin(daemon));
         };
+        let windows = self.counted.windows;
         let trouble = log.tick();
         count(&mut self.counted, log.counts(), daemon);
         match trouble {
-            Ok(None) => Ok(()),
-            Ok(Some(trouble)) => Err(Error::system(trouble)),
+            Ok(None) => (self.counted.windows > windows).then_some(Ok(())),
+            Ok(Some(trouble)) => Some(Err(Error::system(trouble))),
             Err(error) => {
                 self.log = None;
                 self.again_at = Instant::now() + AGAIN_IN;
-                Err(error)
+                Some(Err(error))
             }
         }
+    }
+
+    fn begin(&mut self, daemon: &Daemon) -> Result<()> {
+        self.again_at = Instant::now() + AGAIN_IN;
+        let log = FlowLog::open(&self.bpffs, self.options.clone()).map_err(|error| {
+            daemon.flow_log_failed();
+            error.about("no flow log is kept")
+        });
+        self.log = Some(log?);
+        self.counted = Counts::default();
+        Ok(())
     }
 
     /// Writes the last window.

@@ -21,7 +21,7 @@ use std::thread;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::datapath::Mended;
+use crate::datapath::{Mended, require_root};
 use crate::document::Finding;
 use crate::error::{Error, Result};
 use crate::metrics::{Daemon, Exporter, RuleMetrics};
@@ -80,6 +80,7 @@ pub type Say = Box<dyn FnMut(Note<'_>) + Send>;
 
 /// Runs until SIGTERM or SIGINT. An error if it could not begin; nothing was changed then.
 pub fn run(mut options: Options, mut say: Say) -> Result<()> {
+    require_root()?;
     let daemon = Arc::new(Daemon::new());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
