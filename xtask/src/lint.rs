@@ -34,7 +34,9 @@ pub(crate) fn run() -> Result<()> {
     // A workspace of its own.
     run::visibly(&mut run::cargo(["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]))?;
     run::visibly(&mut run::cargo(
-        "clippy --quiet --workspace --exclude fw-ebpf --all-targets -- -D warnings".split(' '),
+        // With what is behind a feature: nothing is only without it.
+        "clippy --quiet --workspace --exclude fw-ebpf --all-targets --features fw-userspace/parquet -- -D warnings"
+            .split(' '),
     ))?;
 
     let Ok(files) = repository_files() else {

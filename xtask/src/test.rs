@@ -26,7 +26,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &["test", "--workspace", "--exclude", "fw-ebpf"]
     };
     run::build_fwctl(profile(&options.cargo_arguments))?;
-    run::visibly(run::cargo(selection).args(&options.cargo_arguments))
+    run::visibly(run::cargo(selection).args(&options.cargo_arguments))?;
+    if options.cargo_arguments.is_empty() {
+        // What is behind a feature.
+        let parquet = "test --package fw-userspace --features parquet --lib flow_log";
+        run::visibly(&mut run::cargo(parquet.split(' ')))?;
+    }
+    Ok(())
 }
 
 /// What of cargo's arguments decides where the programs are that the tests find.

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use flate2::bufread::GzDecoder;
 
-use super::Options;
 use super::output::Rotation;
+use super::{Form, Options};
 use crate::calendar;
 use crate::datapath::epoch_s;
 use crate::error::{Error, Result};
@@ -25,6 +25,8 @@ pub(super) struct Files {
     /// Of names in a directory.
     pub(super) region: Option<String>,
     extension: &'static str,
+    /// One window to a file.
+    is_sealed: bool,
     open: Option<Open>,
 }
 
@@ -40,12 +42,14 @@ impl Files {
     /// Opens what is there already, or sees that it can be made: what cannot be written to is to be known at once.
     pub(super) fn open(rotation: Rotation, options: &Options, header: &str) -> Result<Self> {
         let path = &rotation.path;
-        let is_directory = path.is_dir() || path.as_os_str().to_string_lossy().ends_with('/');
-        let extension = match (options.json, options.gzip) {
-            (false, false) => "log",
-            (false, true) => "log.gz",
-            (true, false) => "jsonl",
-            (true, true) => "jsonl.gz",
+        let is_directory = rotation.is_directory();
+        let extension = match (options.form, options.gzip) {
+            (Form::Text, false) => "log",
+            (Form::Text, true) => "log.gz",
+            (Form::Json, false) => "jsonl",
+            (Form::Json, true) => "jsonl.gz",
+            #[cfg(feature = "parquet")]
+            (Form::Parquet, _) => "parquet",
         };
         let mut files = Self {
             is_directory,
@@ -53,6 +57,7 @@ impl Files {
             log_id: log_id(path),
             region: None,
             extension,
+            is_sealed: options.form.is_sealed(),
             open: None,
             rotation,
         };
@@ -99,7 +104,8 @@ impl Files {
     fn is_due(&self, open: &Open, more: u64) -> bool {
         let is_full = self.rotation.size.is_some_and(|size| open.size + more > size);
         let age = epoch_s().saturating_sub(open.begun_s);
-        open.size > 0 && (is_full || self.rotation.seconds.is_some_and(|seconds| age >= seconds))
+        open.size > 0
+            && (self.is_sealed || is_full || self.rotation.seconds.is_some_and(|seconds| age >= seconds))
     }
 
     /// Ends the file, under a name of its own.

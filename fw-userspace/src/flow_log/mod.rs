@@ -9,6 +9,8 @@
 mod field;
 mod files;
 mod output;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod record;
 mod render;
 
@@ -34,6 +36,26 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Windows for which the programs go on without a reader.
 const LASTS_WINDOWS: u32 = 5;
 
+/// How records are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Form {
+    /// AWS's lines.
+    #[default]
+    Text,
+    /// JSON lines.
+    Json,
+    /// Apache Parquet, a file for each window.
+    #[cfg(feature = "parquet")]
+    Parquet,
+}
+
+impl Form {
+    /// Whether a file holds one window and no more.
+    pub(crate) const fn is_sealed(self) -> bool {
+        !matches!(self, Self::Text | Self::Json)
+    }
+}
+
 /// What is written down, and where to.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -47,8 +69,8 @@ pub struct Options {
     pub max_flows: u32,
     /// The field [`Field::AccountId`].
     pub account_id: String,
-    /// JSON lines in place of text.
-    pub json: bool,
+    /// How records are written.
+    pub form: Form,
     /// gzip, a member for each window.
     pub gzip: bool,
     /// Where to.
@@ -187,7 +209,7 @@ impl FlowLog {
         self.retry_at = None;
         while let Some(window) = self.flows.oldest() {
             let written = render::lines(window, &self.lost, &self.options).and_then(|lines| {
-                self.output.append(lines.text.as_bytes(), window.began_ns)?;
+                self.output.append(&lines.bytes, window.began_ns)?;
                 Ok(lines)
             });
             match written {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::Options;
 use super::files::Files;
+use super::{Form, Options};
 use crate::datapath::Generation;
 use crate::error::{Error, Result};
 
@@ -33,6 +33,13 @@ pub struct Rotation {
     pub seconds: Option<u64>,
     /// Of files that get no more so many are kept.
     pub keep: Option<usize>,
+}
+
+impl Rotation {
+    /// Whether the path is that of a directory, which may have to be made.
+    pub fn is_directory(&self) -> bool {
+        self.path.is_dir() || self.path.as_os_str().to_string_lossy().ends_with('/')
+    }
 }
 
 pub(super) struct Output {
@@ -62,7 +69,16 @@ struct Stream {
 
 impl Output {
     pub(super) fn open(options: &Options) -> Result<Self> {
-        let header = if options.json { String::new() } else { format!("{}\n", options.format) };
+        let header = match options.form {
+            Form::Text => format!("{}\n", options.format),
+            _ => String::new(),
+        };
+        let fits = matches!(&options.destination, Destination::Files(rotation) if rotation.is_directory());
+        if options.form.is_sealed() && (!fits || options.gzip) {
+            return Err(Error::input(
+                "a file of Parquet holds one window and has its own compression: name a directory, and leave --gzip out",
+            ));
+        }
         let to = match &options.destination {
             Destination::Stdout => To::Stdout(Stream::open()?),
             Destination::Files(rotation) => To::Files(Files::open(rotation.clone(), options, &header)?),

@@ -1,19 +1,22 @@
 //! A window as lines.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use fw_common::flow_log::Action;
 use serde_json::{Map, Value as Json};
 
-use super::Options;
 use super::record::{Event, Frame, Place, Record, Value};
+use super::{Form, Options};
 use crate::datapath::{Window, epoch_ns, monotonic_ns};
 use crate::error::Result;
 
 /// The lines of a window.
 pub(super) struct Lines {
-    pub(super) text: String,
+    pub(super) bytes: Vec<u8>,
+    /// Of a form that is made of all of them together.
+    #[cfg(feature = "parquet")]
+    table: super::parquet::Table,
     pub(super) records: u64,
     /// Packets that SKIPDATA records stand for.
     pub(super) skipped: u64,
@@ -28,7 +31,13 @@ pub(super) fn lines(window: &Window, lost: &BTreeMap<u32, u64>, options: &Option
         window,
         to_epoch_ns: epoch_ns().saturating_sub(monotonic_ns()),
     };
-    let mut lines = Lines { text: String::new(), records: 0, skipped: 0 };
+    let mut lines = Lines {
+        bytes: Vec::new(),
+        #[cfg(feature = "parquet")]
+        table: super::parquet::Table::of(&options.format),
+        records: 0,
+        skipped: 0,
+    };
     let mut places: BTreeMap<u32, Place<'_>> = BTreeMap::new();
     let mut seen: BTreeSet<u32> = BTreeSet::new();
     for (flow, tally) in &contents.flows {
@@ -57,25 +66,36 @@ pub(super) fn lines(window: &Window, lost: &BTreeMap<u32, u64>, options: &Option
     for (_, zone) in silent {
         lines.add(&Record::new(&frame, Place::of(zone, window), Event::NoData), options);
     }
+    #[cfg(feature = "parquet")]
+    if options.form == Form::Parquet {
+        lines.bytes = lines.table.bytes()?;
+    }
     Ok(lines)
 }
 
 impl Lines {
     fn add(&mut self, record: &Record<'_>, options: &Options) {
         self.records += 1;
-        if options.json {
-            let values = options.format.fields().iter();
-            let object: Map<String, Json> =
-                values.map(|field| (field.name().to_owned(), json(record.value(*field)))).collect();
-            self.text.push_str(&Json::Object(object).to_string());
-        } else {
-            for (place, field) in options.format.fields().iter().enumerate() {
-                let space = if place == 0 { "" } else { " " };
-                // To memory, which takes everything.
-                let _ = write!(self.text, "{space}{}", record.value(*field));
+        let fields = options.format.fields();
+        match options.form {
+            Form::Json => {
+                let object: Map<String, Json> = fields
+                    .iter()
+                    .map(|field| (field.name().to_owned(), json(record.value(*field))))
+                    .collect();
+                self.bytes.extend(Json::Object(object).to_string().into_bytes());
             }
+            Form::Text => {
+                for (place, field) in fields.iter().enumerate() {
+                    let space = if place == 0 { "" } else { " " };
+                    // To memory, which takes everything.
+                    let _ = write!(self.bytes, "{space}{}", record.value(*field));
+                }
+            }
+            #[cfg(feature = "parquet")]
+            Form::Parquet => return self.table.add(|field| record.value(field)),
         }
-        self.text.push('\n');
+        self.bytes.push(b'\n');
     }
 }
 

@@ -48,6 +48,10 @@ pub(crate) struct Records {
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write Apache Parquet, a file for each window, into the directory
+    #[cfg(feature = "parquet")]
+    #[arg(long, conflicts_with_all = ["json", "gzip"])]
+    pub(crate) parquet: bool,
     /// Compress
     #[arg(long)]
     pub(crate) gzip: bool,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fw_userspace::error::{Error, Result};
-use fw_userspace::flow_log::{Destination, FlowLog, Options, Rotation, TrafficType};
+use fw_userspace::flow_log::{Destination, FlowLog, Form, Options, Rotation, TrafficType};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -52,13 +52,16 @@ pub(super) fn options(args: &args::Records, output: &Path) -> Result<Options> {
     let destination = if is_stdout {
         Destination::Stdout
     } else {
-        let is_directory = output.is_dir() || output.as_os_str().to_string_lossy().ends_with('/');
-        Destination::Files(Rotation {
+        let mut rotation = Rotation {
             path: output.to_owned(),
             size: args.rotate_size,
-            seconds: args.rotate_every.or(is_directory.then_some(EVERY)),
+            seconds: args.rotate_every,
             keep: args.keep,
-        })
+        };
+        if rotation.is_directory() {
+            rotation.seconds.get_or_insert(EVERY);
+        }
+        Destination::Files(rotation)
     };
     Ok(Options {
         format: args.format.clone(),
@@ -70,10 +73,18 @@ pub(super) fn options(args: &args::Records, output: &Path) -> Result<Options> {
         max_aggregation_interval: Duration::from_secs(args.max_aggregation_interval),
         max_flows: args.max_flows,
         account_id: args.account_id.clone(),
-        json: args.json,
+        form: form(args),
         gzip: args.gzip,
         destination,
     })
+}
+
+fn form(args: &args::Records) -> Form {
+    #[cfg(feature = "parquet")]
+    if args.parquet {
+        return Form::Parquet;
+    }
+    if args.json { Form::Json } else { Form::Text }
 }
 
 /// Until something is due or a while has passed; false once nobody reads what is printed.
