@@ -12,9 +12,9 @@ use fw_common::verdict::Counter;
 /// Elements of one call: 256 KiB of counters on 16 CPUs.
 const MOST: usize = 1024;
 
-/// `bpf_cmd`, include/uapi/linux/bpf.h; per-CPU arrays have batches since 5.13.
+/// `bpf_cmd`, include/uapi/linux/bpf.h; hash maps have batches since 5.6, per-CPU arrays since 5.13.
 #[derive(Clone, Copy)]
-enum Command {
+pub(super) enum Command {
     Lookup = 24,
     Update = 26,
 }
@@ -22,15 +22,15 @@ enum Command {
 /// The part of `union bpf_attr` that batches use.
 #[repr(C)]
 #[derive(Default)]
-struct Attributes {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
+pub(super) struct Attributes {
+    pub(super) in_batch: u64,
+    pub(super) out_batch: u64,
+    pub(super) keys: u64,
+    pub(super) values: u64,
+    pub(super) count: u32,
+    pub(super) map_fd: u32,
+    pub(super) elem_flags: u64,
+    pub(super) flags: u64,
 }
 
 /// A pinned per-CPU array of counters.

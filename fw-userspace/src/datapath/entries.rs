@@ -6,27 +6,13 @@ use std::os::fd::{AsFd, AsRawFd};
 use aya::Pod;
 use aya::maps::MapData;
 
+use super::batch::{Attributes, Command};
+
 /// Entries of one call.
 const MOST: usize = 8192;
 
 /// `bpf_cmd`, include/uapi/linux/bpf.h.
 const DELETE_ELEM: libc::c_long = 3;
-/// Hash maps have batches since 5.6.
-const LOOKUP_BATCH: libc::c_long = 24;
-
-/// The part of `union bpf_attr` that batches use.
-#[repr(C)]
-#[derive(Default)]
-struct Batch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
 
 /// The part of `union bpf_attr` that single entries use.
 #[repr(C)]
@@ -53,19 +39,20 @@ pub(super) fn entries<K: Pod, V: Pod>(map: &MapData) -> io::Result<Vec<(K, V)>> 
     let mut bucket: Option<u32> = None;
     loop {
         let mut next = 0u32;
-        let mut batch = Batch {
+        let mut batch = Attributes {
             in_batch: bucket.as_ref().map_or(0, |bucket| std::ptr::from_ref(bucket) as u64),
             out_batch: std::ptr::from_mut(&mut next) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: room as u32,
             map_fd: map.fd().as_fd().as_raw_fd() as u32,
-            ..Batch::default()
+            ..Attributes::default()
         };
+        let command = Command::Lookup as libc::c_long;
         // SAFETY: the kernel reads a word at `in_batch`, and writes a word at `out_batch` and at most `count` keys and
         // values, of the sizes that were compared, to vectors with room for them; all of it lives until the call is over.
         let failed =
-            unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut batch, size_of::<Batch>()) } < 0;
+            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut batch, size_of::<Attributes>()) } < 0;
         let error = failed.then(io::Error::last_os_error);
         // Says so at the end of the map, with what it found.
         let is_end = error.as_ref().is_some_and(|error| error.raw_os_error() == Some(libc::ENOENT));

@@ -6,7 +6,6 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use fw_common::layout::head;
 use fw_tests::fwctl::Fwctl;
 use fw_tests::netns::{BpffsDir, Process, Rig};
 use fw_tests::packet::udp;
+use fw_tests::served::Folder;
 use fw_tests::traffic::LiveTcp;
 use fw_userspace::datapath::{PolicyArray, Store};
 use serde_json::{Value, json};
@@ -311,17 +311,13 @@ pub(super) fn default_packets(text: &str) -> u64 {
 
 /// A directory that goes with the value.
 pub(super) struct Directory {
-    path: PathBuf,
+    folder: Folder,
     is_mount: bool,
 }
 
 impl Directory {
     pub(super) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("fwctl-flows-{}-{number}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self { path, is_mount: false }
+        Self { folder: Folder::new("flows").unwrap(), is_mount: false }
     }
 
     /// With no room for more.
@@ -329,7 +325,7 @@ impl Directory {
         let mut directory = Self::new();
         let mount = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "fwctl-flows"])
-            .arg(&directory.path)
+            .arg(directory.path())
             .status();
         directory.is_mount = mount.unwrap().success();
         assert!(directory.is_mount, "a small file system is mounted");
@@ -337,15 +333,14 @@ impl Directory {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.is_mount {
-            let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
+            let _ = Command::new("umount").arg("--lazy").arg(self.path()).status();
         }
-        let _ = fs::remove_dir_all(&self.path);
     }
 }
