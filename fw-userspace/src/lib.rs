@@ -21,6 +21,7 @@ pub mod nearest;
 pub mod rates;
 pub mod reasons;
 pub mod report;
+mod same_file;
 pub mod serve;
 pub mod simulate;
 pub mod top;

@@ -1,6 +1,6 @@
 //! One command at a time may change what is pinned under a directory.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::same_file::has_its_name;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -27,7 +28,7 @@ impl Lock {
         let start = Instant::now();
         loop {
             if is_taken(&file) {
-                if inode(file.metadata()) == inode(std::fs::metadata(directory)) {
+                if has_its_name(&file, directory) {
                     return Ok(Self(file));
                 }
                 // Whoever held it before us removed the directory: ours is the lock of a thing of the past.
@@ -53,7 +54,7 @@ impl Lock {
 
     /// Whether this is the lock of what the directory is now.
     pub(super) fn is_of(&self, directory: &Path) -> bool {
-        inode(self.0.metadata()) == inode(std::fs::metadata(directory))
+        has_its_name(&self.0, directory)
     }
 }
 
@@ -64,10 +65,6 @@ fn is_taken(file: &File) -> bool {
 
 fn cannot_open(directory: &Path, error: &std::io::Error) -> Error {
     Error::system(format!("cannot open \"{}\": {error}", directory.display()))
-}
-
-fn inode(metadata: std::io::Result<Metadata>) -> Option<u64> {
-    metadata.ok().map(|metadata| metadata.ino())
 }
 
 /// Who holds it, by `/proc/locks`.

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -14,6 +13,7 @@ use crate::calendar;
 use crate::datapath::epoch_s;
 use crate::error::{Error, Result};
 use crate::fnv::fnv;
+use crate::same_file::has_its_name;
 
 /// A file or a directory of files.
 pub(super) struct Files {
@@ -134,11 +134,7 @@ impl Files {
 
     /// Somebody may have moved or removed the file (logrotate).
     fn notice_removal(&mut self) {
-        let is_there = |open: &Open| {
-            let inode = |metadata: io::Result<fs::Metadata>| metadata.ok().map(|metadata| metadata.ino());
-            inode(open.file.metadata()) == inode(fs::metadata(&open.path))
-        };
-        if !self.open.as_ref().is_some_and(is_there) {
+        if !self.open.as_ref().is_some_and(|open| has_its_name(&open.file, &open.path)) {
             self.open = None;
         }
     }

@@ -2,7 +2,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::chores::Wake;
 use crate::datapath::Listener;
 use crate::error::{Error, Result};
+use crate::same_file::has_its_name;
 
 /// How often the end is looked for, and whether the file is still the one with the name.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -118,10 +118,7 @@ impl Log {
 
     /// Whole lines or, where there is no room for them, none.
     fn write(&mut self, lines: &[u8]) -> Result<()> {
-        let inode = |metadata: std::io::Result<std::fs::Metadata>| {
-            metadata.ok().map(|metadata| (metadata.dev(), metadata.ino()))
-        };
-        if inode(std::fs::metadata(&self.path)) != inode(self.file.metadata()) {
+        if !has_its_name(&self.file, &self.path) {
             *self = Self::open(&self.path)?;
         }
         let before = self.file.metadata().map(|metadata| metadata.len());

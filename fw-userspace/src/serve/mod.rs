@@ -10,6 +10,7 @@ mod flow_log;
 pub mod http;
 mod notices;
 mod rules_file;
+mod stamp;
 mod supervisor;
 
 use std::future::Future;

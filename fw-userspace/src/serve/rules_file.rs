@@ -5,13 +5,13 @@
 //! depends on which events a file system or an editor makes.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
+use super::stamp::Stamp;
 use crate::error::{Error, Result};
 use crate::input;
 
@@ -39,26 +39,6 @@ pub(super) struct RulesFile {
 struct Unsettled {
     first: Instant,
     last: Instant,
-}
-
-/// What tells a file's contents from those before without reading them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stamp {
-    Missing,
-    There { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        let of = |metadata: Metadata| Self::There {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        };
-        fs::metadata(path).map_or(Self::Missing, of)
-    }
 }
 
 impl RulesFile {

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +15,7 @@ use super::notes::Notes;
 use super::tls::{ClientAuth, Tls};
 use crate::error::{Error, Result};
 use crate::nearest::nearest;
+use crate::serve::stamp::Stamp;
 
 /// Its sections and their keys; users have the names that they have.
 const KNOWN: [(&str, &[&str]); 2] = [
@@ -53,9 +53,6 @@ pub(super) struct Active {
     pub(super) users: Users,
 }
 
-/// Differs when a file was changed or replaced.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
 impl WebConfig {
     /// Reads and checks the file and all that it names.
     pub fn read(path: &Path) -> Result<Self> {
@@ -87,11 +84,7 @@ impl WebConfig {
 }
 
 fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |file: &PathBuf| {
-        let metadata = fs::metadata(file).ok()?;
-        Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
-    };
-    files.iter().map(stamp).collect()
+    files.iter().map(|file| Stamp::of(file)).collect()
 }
 
 fn read(path: &Path) -> Result<(Vec<PathBuf>, Active)> {
