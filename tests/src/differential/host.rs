@@ -118,7 +118,7 @@ struct Entry<'a> {
     flow: Flow,
     state: String,
     opened_by: u8,
-    confirmed: bool,
+    class: String,
     service: bool,
     reserved: bool,
     idle_limit: u32,
@@ -164,7 +164,7 @@ fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) 
         flow: Flow { protocol: number, local, remote, detail },
         state: format!("{:?}", status.state()),
         opened_by: status.opened_by(),
-        confirmed: class == Class::Confirmed,
+        class: format!("{class:?}"),
         service: status.flags() & Connection::SERVICE != 0,
         reserved: status.flags() & Connection::RESERVED != 0,
         idle_limit: status.timeout_s(),
@@ -175,11 +175,11 @@ fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) 
 
 fn entry_of_oracle(connection: &oracle::Connection) -> Entry<'_> {
     Entry {
-        at: connection.at,
+        at: &connection.at,
         flow: connection.flow,
         state: format!("{:?}", connection.state),
         opened_by: connection.opened_by.code(),
-        confirmed: connection.confirmed,
+        class: format!("{:?}", connection.class()),
         service: connection.service,
         reserved: connection.reserved,
         idle_limit: connection.idle_limit,

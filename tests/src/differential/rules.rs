@@ -127,7 +127,7 @@ fn settings() -> impl Strategy<Value = Value> {
     let services = select(&["none", "none", "link_local", "aws"][..]);
     let ethertypes = option::of(select(&["drop", "pass"][..]));
     let mid_stream = select(&["drop", "drop", "pickup"][..]);
-    (mid_stream, services, ethertypes, select(&[0, 0, 60][..])).prop_map(
+    (mid_stream, services, ethertypes, select(&[0, 60, 120][..])).prop_map(
         |(mid_stream, services, ethertypes, adopt_seconds)| {
             let mut settings = json!({
                 "mid_stream": mid_stream,
