@@ -153,8 +153,9 @@ pub fn plan(len: usize, damaged: bool) -> impl Strategy<Value = Plan> {
     })
 }
 
-const FLAGS: [u8; 11] = [
+const FLAGS: [u8; 12] = [
     flag::ACK,
+    flag::ACK | flag::PSH,
     flag::SYN,
     flag::SYN | flag::ACK,
     flag::RST,

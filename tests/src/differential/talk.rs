@@ -32,10 +32,10 @@ fn skewed(len: usize) -> impl Strategy<Value = usize> {
 
 /// A conversation at one of `places`.
 pub fn talk() -> impl Strategy<Value = Talk> {
-    let ends = (0..6usize, any::<bool>(), skewed(6), 0..24usize);
+    let ends = (0..6usize, any::<bool>(), skewed(6), skewed(24));
     let ports = (skewed(CLIENT_PORTS.len()), 0..SERVER_PORTS.len());
     let two = |len: usize| (0..len, 0..len);
-    (ends, 0..8u8, any::<bool>(), ports, two(SCALES.len()), two(WINDOWS.len())).prop_map(
+    (ends, 0..9u8, any::<bool>(), ports, two(SCALES.len()), two(WINDOWS.len())).prop_map(
         |((place, ipv6, local, remote), kind, outbound, ports, scales, windows)| Talk {
             place,
             ipv6,
@@ -190,9 +190,9 @@ impl Talk {
         Speaker {
             at,
             speech: match self.kind {
-                0..=3 => Speech::Tcp,
-                4 | 5 => Speech::Udp,
-                6 => Speech::Icmp,
+                0..=4 => Speech::Tcp,
+                5 | 6 => Speech::Udp,
+                7 => Speech::Icmp,
                 _ => Speech::Other([47, 50, 132, if self.ipv6 { 1 } else { 58 }][self.server_port % 4]),
             },
             local: read(local),
@@ -234,7 +234,9 @@ impl Speaker {
             // Each connection of a conversation has other numbers.
             self.next = FIRST.map(|first| first.wrapping_add(turn as u32 * 5000));
         }
-        (from, self.segment(from, flags, 0, 0, len))
+        let packet = self.segment(from, flags, 0, 0, len);
+        self.take_syn(from, flags);
+        (from, packet)
     }
 
     /// The client begins again by other numbers, whatever came before. `data` comes with its SYN, and the server takes
@@ -242,11 +244,17 @@ impl Speaker {
     pub fn begin_again(&mut self, by: u32, data: usize, is_taken: bool) -> (Side, Packet) {
         self.leap([by, by.wrapping_add(77)]);
         let syn = self.segment(Client, flag::SYN, 0, 0, data);
-        if !is_taken {
-            self.next[0] = self.next[0].wrapping_sub(data as u32);
+        self.take_syn(Client, flag::SYN);
+        if is_taken {
+            self.next[0] = self.next[0].wrapping_add(data as u32);
         }
         self.line = 1;
         (Client, syn)
+    }
+
+    fn take_syn(&mut self, from: Side, flags: u8) {
+        let next = &mut self.next[usize::from(from == Server)];
+        *next = next.wrapping_add(u32::from(flags & flag::SYN != 0));
     }
 
     /// Much is sent that nobody sees here.
@@ -255,7 +263,7 @@ impl Speaker {
         self.next = [client.wrapping_add(by[0]), server.wrapping_add(by[1])];
     }
 
-    /// A segment whose numbers are off by so much. The conversation only goes on from one that fits.
+    /// A segment whose numbers are off by so much. The conversation only goes on from one that fits, and is not a SYN or RST.
     pub fn segment(&mut self, from: Side, flags: u8, seq_off: u32, ack_off: u32, len: usize) -> Packet {
         let [client, server] = self.next;
         let (own, other) = if from == Client { (client, server) } else { (server, client) };
@@ -272,8 +280,8 @@ impl Speaker {
             options: Vec::new(),
             payload: filler(len),
         };
-        let taken = len as u32 + u32::from(flags & flag::SYN != 0) + u32::from(flags & flag::FIN != 0);
-        if seq_off == 0 && ack_off == 0 {
+        let taken = len as u32 + u32::from(flags & flag::FIN != 0);
+        if seq_off == 0 && ack_off == 0 && flags & (flag::SYN | flag::RST) == 0 {
             self.next[usize::from(from == Server)] = own.wrapping_add(taken);
         }
         Packet::ip(source, destination, Body::Tcp(tcp))

@@ -5,13 +5,14 @@ use super::segments::{Means, Offer, Side, Syn, Talk, after, ahead, has};
 use crate::packet::{Tcp, flag};
 
 impl Talk {
-    pub(super) fn goes_on_opening(&mut self, tcp: &Tcp) -> Means {
+    /// The opener, before its SYN is seen to be answered.
+    pub(super) fn goes_on_opening(&mut self, state: State, tcp: &Tcp) -> Means {
         let is_ours = |next: u32| self.syns.iter().any(|syn| syn.next == next);
         if has(tcp, flag::RST) {
             return if is_ours(tcp.seq) { Means::Becomes(State::Reset) } else { Means::Misfits };
         }
         if has(tcp, flag::ACK) {
-            return Means::Becomes(State::OneSided);
+            return self.goes_on_alone(state, tcp);
         }
         if !has(tcp, flag::SYN) {
             return Means::Nothing;
@@ -24,19 +25,36 @@ impl Talk {
         Means::Keeps
     }
 
-    pub(super) fn is_answered(&mut self, tcp: &Tcp) -> Means {
-        let answered = self.syns.iter().find(|syn| syn.is_answered_by(tcp.ack)).copied();
-        match (has(tcp, flag::SYN), has(tcp, flag::RST), has(tcp, flag::ACK), answered) {
-            (true, _, true, Some(syn)) => self.begin_answer(syn.offer, tcp),
-            (true, _, false, _) => {
-                // Both open at once.
-                self.side(self.opener).end = Some(self.syns[0].next);
-                self.offer = self.syns[0].offer;
-                self.stand_at(tcp.seq.wrapping_add(1));
-                Means::Becomes(State::SynReceived)
+    /// The answer takes another way: where the stream is nobody can say, but it begins behind a SYN and does not leap.
+    fn goes_on_alone(&mut self, state: State, tcp: &Tcp) -> Means {
+        let leap = if state == State::OneSided { 1 << 16 } else { 0 };
+        if self.syns[0].distance(tcp.seq) > i64::from(self.syns[0].data) + leap {
+            if !self.syns[1..].iter().any(|syn| syn.is_answered_by(tcp.seq)) {
+                return Means::Misfits;
             }
-            (_, true, true, Some(_)) => Means::Becomes(State::Reset),
-            (true, ..) | (_, true, ..) => Means::Misfits,
+            self.syns.remove(0);
+        }
+        let syn = &mut self.syns[0];
+        if ahead(after(tcp), syn.next.wrapping_add(syn.data)) > 0 {
+            syn.data = after(tcp).wrapping_sub(syn.next);
+        }
+        Means::Becomes(State::OneSided)
+    }
+
+    pub(super) fn is_answered(&mut self, state: State, tcp: &Tcp) -> Means {
+        // What has gone on since its first SYN is no data of the SYN.
+        let first = match state {
+            State::OneSided => Syn { data: 0, ..self.syns[0] },
+            _ => self.syns[0],
+        };
+        let mut syns = [first].into_iter().chain(self.syns[1..].iter().copied());
+        let answered = syns.find(|syn| syn.is_answered_by(tcp.ack)).filter(|_| has(tcp, flag::ACK));
+        match (has(tcp, flag::SYN), has(tcp, flag::RST), answered) {
+            (true, _, Some(syn)) => self.begin_answer(syn.offer, tcp),
+            (_, true, Some(_)) => Means::Becomes(State::Reset),
+            // Its own SYN, where both open at once: anybody may send one.
+            (true, ..) if !has(tcp, flag::ACK) => Means::Nothing,
+            (true, ..) | (_, true, _) => Means::Misfits,
             _ => Means::Nothing,
         }
     }
@@ -44,12 +62,11 @@ impl Talk {
     /// A SYN-ACK that is right, as the first that comes.
     pub(super) fn begin_answer(&mut self, offer: Offer, tcp: &Tcp) -> Means {
         let opener = self.opener;
-        self.offer = offer;
         *self.side(opener) = Side { end: Some(tcp.ack), ..Side::SILENT };
         *self.side(opener.reverse()) = Side { acked: Some(tcp.ack), ..Side::SILENT };
         self.stand_at(tcp.seq.wrapping_add(1));
-        self.agree_on_scale(tcp);
-        (self.pending, self.is_acknowledged) = (None, false);
+        self.agree_on_scale(offer, tcp);
+        self.pending = None;
         Means::Becomes(State::SynReceived)
     }
 
@@ -59,9 +76,9 @@ impl Talk {
     }
 
     /// Windows are scaled if both say how, which the first answer settles.
-    pub(super) fn agree_on_scale(&mut self, tcp: &Tcp) {
+    fn agree_on_scale(&mut self, offer: Offer, tcp: &Tcp) {
         let most = |shift: u8| Some(shift.min(14));
-        let (opener, other) = match (self.offer, tcp.window_scale) {
+        let (opener, other) = match (offer, tcp.window_scale) {
             (Offer::None, _) | (_, None) => (Some(0), Some(0)),
             (Offer::Unknown, Some(own)) => (None, most(own)),
             (Offer::Scale(offered), Some(own)) => (most(offered), most(own)),
@@ -93,22 +110,11 @@ impl Talk {
         if !answers {
             return Means::Misfits;
         }
-        let had_answered = self.side(self.opener.reverse()).acked.is_some();
         if next != low && next != high {
-            self.answers = [if had_answered { high } else { next }, next];
+            self.answers = [high, next];
             self.side(self.opener.reverse()).end = Some(next);
         }
-        self.side(self.opener.reverse()).acked = expected;
-        if !had_answered {
-            self.agree_on_scale(tcp);
-        }
-        if self.is_acknowledged { self.is_open() } else { Means::Keeps }
-    }
-
-    pub(super) fn is_open(&mut self) -> Means {
-        self.proven = true;
-        self.side(self.opener.reverse()).acked = self.side(self.opener).end;
-        Means::Becomes(State::Established)
+        Means::Keeps
     }
 
     pub(super) fn acknowledges_answer(&mut self, tcp: &Tcp, is_first_piece: bool) -> Means {
@@ -130,17 +136,13 @@ impl Talk {
         }
         let [_, high] = self.answers;
         let place = if (0..1 << 17).contains(&ahead(high, tcp.ack)) { high } else { tcp.ack };
-        self.answers[1] = place;
         self.side(opener.reverse()).end = Some(place);
+        self.side(opener.reverse()).acked = stands_at;
         self.side(opener).acked = Some(tcp.ack);
-        (self.pending, self.is_acknowledged) = (None, true);
-        if self.side(opener.reverse()).acked.is_none() {
-            return Means::Keeps;
-        }
-        let opens = self.is_open();
+        (self.pending, self.proven) = (None, true);
         if !is_syn && self.fits(tcp, opener) {
             self.note(tcp, opener, is_first_piece);
         }
-        self.closing().map_or(opens, Means::Becomes)
+        Means::Becomes(self.closing().unwrap_or(State::Established))
     }
 }

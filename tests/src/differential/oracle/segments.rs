@@ -29,14 +29,10 @@ pub(super) struct Talk {
     pub(super) opener: Direction,
     /// SYNs that wait for their answer: the first one, and the latest of others.
     pub(super) syns: Vec<Syn>,
-    /// How the opener's window is scaled, by the SYN that was answered.
-    pub(super) offer: Offer,
     /// Where the other side may stand by its answer: the lower and the higher place.
     pub(super) answers: [u32; 2],
     /// What came of a SYN of the opener while the entry stood for an older connection: the place behind it.
     pub(super) pending: Option<u32>,
-    /// The opener has acknowledged the answer.
-    pub(super) is_acknowledged: bool,
     /// Both sides are where they say they are.
     pub(super) proven: bool,
     pub(super) ingress: Side,
@@ -70,7 +66,7 @@ pub(super) enum Fin {
 pub(super) struct Syn {
     /// The number after it.
     pub(super) next: u32,
-    /// Bytes that it carries, all of which may be acknowledged, or none of them.
+    /// Bytes that it carries, all of which may be acknowledged, or none of them; and what has followed since.
     pub(super) data: u32,
     pub(super) offer: Offer,
 }
@@ -104,9 +100,13 @@ impl Syn {
         Self { next: tcp.seq.wrapping_add(1), data: tcp.payload.len() as u32, offer }
     }
 
+    /// How far a number is behind it, all the way round.
+    pub(super) fn distance(&self, number: u32) -> i64 {
+        (i64::from(number) - i64::from(self.next)).rem_euclid(1 << 32)
+    }
+
     pub(super) fn is_answered_by(&self, ack: u32) -> bool {
-        let taken = (i64::from(ack) - i64::from(self.next)).rem_euclid(1 << 32);
-        taken <= i64::from(self.data)
+        self.distance(ack) <= i64::from(self.data)
     }
 }
 
@@ -143,10 +143,8 @@ impl Talk {
         Self {
             opener,
             syns: Vec::new(),
-            offer: Offer::Unknown,
             answers: [0; 2],
             pending: None,
-            is_acknowledged: false,
             proven: false,
             ingress: Side::SILENT,
             egress: Side::SILENT,
@@ -179,8 +177,8 @@ impl Talk {
         is_first_piece: bool,
     ) -> Means {
         match (state, from == self.opener) {
-            (State::SynSent | State::OneSided, true) => self.goes_on_opening(tcp),
-            (State::SynSent | State::OneSided, false) => self.is_answered(tcp),
+            (State::SynSent | State::OneSided, true) => self.goes_on_opening(state, tcp),
+            (State::SynSent | State::OneSided, false) => self.is_answered(state, tcp),
             (State::SynReceived, true) => self.acknowledges_answer(tcp, is_first_piece),
             (State::SynReceived, false) => self.answers_again(tcp),
             (State::Reset, _) => Means::Nothing,
