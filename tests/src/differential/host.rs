@@ -164,7 +164,7 @@ fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) 
         flow: Flow { protocol: number, local, remote, detail },
         state: format!("{:?}", status.state()),
         opened_by: status.opened_by(),
-        confirmed: class == Class::Confirmed,
+        confirmed: class.is_kept(),
         service: status.flags() & Connection::SERVICE != 0,
         reserved: status.flags() & Connection::RESERVED != 0,
         idle_limit: status.timeout_s(),
