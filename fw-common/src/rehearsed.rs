@@ -79,6 +79,6 @@ mod tests {
             }
         }
         assert_eq!(Rehearsed::from_words([19, 0, 0, 0, 0]), None, "there is no such reason");
-        assert_eq!(Rehearsed::from_words([0, 0, 0, 0, 12]), None, "there is no such state");
+        assert_eq!(Rehearsed::from_words([0, 0, 0, 0, 14]), None, "there is no such state");
     }
 }

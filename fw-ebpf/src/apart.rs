@@ -28,11 +28,18 @@ pub extern "C" fn find(key: *const FlowKey) -> u64 {
 /// A place in one of two buckets: [`Place::to_word`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn choose(first: u32, second: u32, is_confirmed: u32) -> u64 {
-    store::choose(Connections, first, second, class(is_confirmed)).to_word()
+pub extern "C" fn choose(first: u32, second: u32, class: u32) -> u64 {
+    store::choose(Connections, first, second, Class::from_code(class)).to_word()
 }
 
-/// Confirmed connections after a search for expired ones.
+/// The oldest entry of a class in a bucket: [`Place::to_word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn oldest(bucket: u32, class: u32) -> u64 {
+    store::oldest(Connections, bucket, Class::from_code(class)).to_word()
+}
+
+/// Kept connections after a search for expired ones.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn reclaim(first: u32, second: u32) -> u64 {
@@ -63,19 +70,19 @@ pub extern "C" fn remove(key: *const FlowKey) -> u32 {
 /// 1 if a connection had no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn move_one_in(key: *const FlowKey, connection: *const Connection, is_confirmed: u32) -> u32 {
+pub extern "C" fn move_one_in(key: *const FlowKey, connection: *const Connection, class: u32) -> u32 {
     let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else { return 1 };
-    u32::from(STORE.move_in(key, connection, class(is_confirmed)).is_err())
+    u32::from(STORE.move_in(key, connection, Class::from_code(class)).is_err())
 }
 
 /// Puts a connection somewhere, to be settled there: [`Place::to_word`], nowhere if there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, is_confirmed: u32) -> u64 {
+pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, class: u32) -> u64 {
     let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else {
         return Place::NOWHERE.to_word();
     };
-    STORE.place(key, connection, class(is_confirmed), true).unwrap_or(Place::NOWHERE).to_word()
+    STORE.place(key, connection, Class::from_code(class), true).unwrap_or(Place::NOWHERE).to_word()
 }
 
 /// [`Store::settle`].
@@ -88,11 +95,11 @@ pub extern "C" fn settle(key: *const FlowKey, place: u64) -> u32 {
     0
 }
 
-/// 1 if there was room for another confirmed connection.
+/// 1 if there was room for another connection that is kept.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn confirm(key: *const FlowKey) -> u32 {
-    borrow(key).map_or(0, |key| u32::from(STORE.confirm(key).is_ok()))
+pub extern "C" fn promote(key: *const FlowKey, class: u32) -> u32 {
+    borrow(key).map_or(0, |key| u32::from(STORE.promote(key, Class::from_code(class)).is_ok()))
 }
 
 /// Tells of the packet that was judged last on this CPU, if that is still wanted and may be: [`Event::words`].
@@ -132,11 +139,6 @@ pub extern "C" fn tell(head: u32, zone: u32, acl_rule: u32, group_rule: u32, ifi
 pub extern "C" fn record(head: u32, zone: u32, acl_rule: u32, group_rule: u32, packets: u32) -> u32 {
     flows::record([head, zone, acl_rule, group_rule, packets]);
     0
-}
-
-#[inline(always)]
-fn class(is_confirmed: u32) -> Class {
-    if is_confirmed != 0 { Class::Confirmed } else { Class::HalfOpen }
 }
 
 #[inline(always)]

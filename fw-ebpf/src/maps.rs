@@ -36,7 +36,7 @@ static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> =
 #[map]
 static TAGS: Array<[Shared; TAG_WORDS]> = Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
 
-/// How many connections are confirmed (the kernel does not say), where the next search for expired ones begins, and two
+/// How many connections are kept (the kernel does not say), where the next search for expired ones begins, and two
 /// words of the loader's.
 #[map]
 static COUNT: Array<[Shared; 4]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -190,7 +190,7 @@ impl<'a> Tables<'a> for Maps {
 
     #[inline(always)]
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        let place = apart::place(key, connection, u32::from(class == Class::Confirmed));
+        let place = apart::place(key, connection, class.code());
         if Place::from_word(place).is_nowhere() {
             return Err(TableFull);
         }
@@ -199,8 +199,8 @@ impl<'a> Tables<'a> for Maps {
     }
 
     #[inline(always)]
-    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
-        if apart::confirm(key) == 0 { Err(TableFull) } else { Ok(()) }
+    fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
+        if apart::promote(key, class.code()) == 0 { Err(TableFull) } else { Ok(()) }
     }
 
     #[inline(always)]

@@ -111,7 +111,12 @@ impl<'a> Buckets<'a> for Connections {
 
     #[inline(always)]
     fn choose(self, first: u32, second: u32, class: Class) -> Place {
-        Place::from_word(apart::choose(first, second, u32::from(class == Class::Confirmed)))
+        Place::from_word(apart::choose(first, second, class.code()))
+    }
+
+    #[inline(always)]
+    fn oldest(self, bucket: u32, class: Class) -> Place {
+        Place::from_word(apart::oldest(bucket, class.code()))
     }
 
     #[inline(always)]

@@ -1,9 +1,11 @@
 //! Keys as words, and the buckets that they choose.
 
 use crate::address::Address;
+use crate::conntrack::Class;
 use crate::flow::FlowKey;
 
 use super::Buckets;
+use super::tags::TAG_BITS;
 
 /// How many buckets there are: those of IPv4 come first.
 #[repr(C)]
@@ -13,7 +15,7 @@ pub struct Layout {
     pub ipv4: u32,
     /// Buckets of IPv6.
     pub ipv6: u32,
-    /// Confirmed connections that are wanted at most.
+    /// Kept connections that are wanted at most.
     pub connections: u32,
 }
 
@@ -52,11 +54,10 @@ impl Layout {
         bucket < self.ipv4
     }
 
-    /// Flows that may be half-open at a time, over all buckets.
-    pub const fn half_open(self) -> u32 {
-        self.ipv4
-            .wrapping_mul(super::tags::IPV4_HALF_OPEN)
-            .wrapping_add(self.ipv6.wrapping_mul(super::tags::IPV6_HALF_OPEN))
+    /// Flows of the other side that may be unproven at a time, over all buckets.
+    pub const fn unproven(self) -> u32 {
+        let [ipv4, ipv6] = [super::share_of(Class::Inbound, true), super::share_of(Class::Inbound, false)];
+        self.ipv4.wrapping_mul(ipv4).wrapping_add(self.ipv6.wrapping_mul(ipv6))
     }
 }
 
@@ -114,7 +115,7 @@ impl Spot {
             (layout.ipv4, layout.ipv6)
         };
         // Two values mean something else.
-        let tag = hash >> 49;
+        let tag = hash >> (64 - TAG_BITS);
         let tag = tag.wrapping_add((tag.wrapping_sub(2) >> 63) << 1);
         Self { first: base.wrapping_add(share(hash as u32, count)), tag, hash, base, count }
     }

@@ -1,5 +1,7 @@
 //! Where an entry lies, and what its tag was when it was found: in one word, as functions of the bytecode return it.
 
+use crate::conntrack::Class;
+
 /// Bucket << 32 | place << 16 | tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place(u64);
@@ -7,6 +9,8 @@ pub struct Place(u64);
 impl Place {
     /// No place.
     pub const NOWHERE: Self = Self(u64::MAX);
+    /// No bucket has so many places.
+    const RECYCLED: u32 = 0xff;
 
     #[inline(always)]
     pub(super) const fn new(bucket: u32, number: u32, tag: u64) -> Self {
@@ -23,6 +27,23 @@ impl Place {
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self(word)
+    }
+
+    /// That of the oldest entry of a class in a bucket, which is to be looked for; before it, where they may be taken,
+    /// those of what has expired in either bucket.
+    #[inline(always)]
+    pub(super) const fn recycled(bucket: u32, class: Class, after_expired: bool) -> Self {
+        Self::new(bucket, Self::RECYCLED, class.code() as u64 | (after_expired as u64) << 8)
+    }
+
+    /// The class of [`Self::recycled`], and whether what has expired comes first.
+    #[inline(always)]
+    pub(super) const fn recycled_class(self) -> Option<(Class, bool)> {
+        if self.number() == Self::RECYCLED {
+            Some((Class::from_code(self.tag() as u32 & 7), self.tag() >> 8 != 0))
+        } else {
+            None
+        }
     }
 
     /// Whether this is none.

@@ -69,7 +69,7 @@ pub use members::{Change, CompileAnew, Members};
 pub use numbering::Numbering;
 pub(crate) use rows::Passing;
 pub(crate) use tracking::untracked_tcp;
-pub use tracking::{OpenRules, open_rules_narrowed};
+pub use tracking::{Older, OpenRules, older_connections};
 
 /// Which layer a rule belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -163,7 +163,7 @@ impl ConnectionTable {
         let moving = u64::from(64 + self.founded.layout.total() / 16);
         let [mut confirmed, mut lost] = [0u64; 2];
         for (key, _, class) in self.iter() {
-            confirmed += u64::from(class == Class::Confirmed);
+            confirmed += u64::from(class.is_kept());
             lost += u64::from(Store(self).entry(&key).is_none());
         }
         lost > moving || Store(self).counted().abs_diff(confirmed) > moving

@@ -61,8 +61,7 @@ impl Wish<'_> {
         let adopt_s = u64::from(self.policy.settings.adopt_seconds);
         let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
         let open_rules = OpenRules::of(self.policy);
-        let narrowed = current.is_some_and(|current| current.state.open_rules.narrowed_by(&open_rules));
-        let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
+        let adoption = Adoption { now_ns, until_ns, open_rules: &open_rules };
         let mut plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
         plan.notes.extend(multicast::stopped(self.policy, &plan.bindings));
         if self.options.require_devices && !plan.pending.is_empty() {

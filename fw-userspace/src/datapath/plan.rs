@@ -7,7 +7,7 @@ use super::devices::Device;
 use super::hooks;
 use super::state::{Hook, Side, Via};
 use super::store::Store;
-use crate::compile::{Binding, Carries, attached};
+use crate::compile::{Binding, Carries, Older, OpenRules, attached};
 use crate::error::{Error, Result};
 use crate::model::{Attachment, Faces, Mode, Policy};
 
@@ -32,13 +32,15 @@ pub(super) struct Devices {
     pub(super) taken: BTreeSet<String>,
 }
 
-/// When mid-stream TCP stops being adopted, by what a device carries.
+/// Connections that are older than the rules.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Adoption {
-    /// For devices that are filtered from now on.
-    pub(super) new_until_ns: u64,
-    /// For devices that already are, if an open rule was removed or narrowed.
-    pub(super) all_until_ns: u64,
+pub(super) struct Adoption<'a> {
+    /// `CLOCK_MONOTONIC`.
+    pub(super) now_ns: u64,
+    /// Until when mid-stream TCP is adopted; 0 where it is not.
+    pub(super) until_ns: u64,
+    /// What the rules leave without an entry.
+    pub(super) open_rules: &'a OpenRules,
 }
 
 /// Resolves the devices of a policy.
@@ -48,7 +50,7 @@ pub(super) fn make(
     said: &Devices,
     store: &Store,
     current: Option<&Current>,
-    adoption: Adoption,
+    adoption: Adoption<'_>,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
     for (carries, attachment) in attached(policy) {
@@ -83,7 +85,7 @@ pub(super) fn bindings<'p>(
     for (carries, attachment) in attached {
         let meant = meant(devices, said, &carries, attachment).into_iter();
         let meant = meant.filter(|device| !said.taken.contains(&device.name));
-        bindings.extend(meant.map(|device| bind(device, &carries, 0)));
+        bindings.extend(meant.map(|device| bind(device, &carries)));
     }
     bindings
 }
@@ -103,7 +105,7 @@ fn meant<'d>(
 }
 
 /// A device that carries something.
-fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
+fn bind(device: &Device, carries: &Carries) -> Binding {
     Binding {
         ifindex: device.ifindex,
         device: device.name.clone(),
@@ -111,7 +113,9 @@ fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
         bare: device.bare,
         bridge_port: device.bridge_port,
         addresses: device.addresses.clone(),
-        adopt_until_ns,
+        adopt_until_ns: 0,
+        older: Older::default(),
+        served: None,
     }
 }
 
@@ -123,7 +127,7 @@ impl Plan {
         attachment: &Attachment,
         store: &Store,
         current: Option<&Current>,
-        adoption: Adoption,
+        adoption: Adoption<'_>,
     ) -> Result<()> {
         // A device that carries something else now has no connections yet: they are known by what they belong to.
         let is_same = |binding: &&Binding| {
@@ -135,11 +139,16 @@ impl Plan {
         if before.is_none() && attachment.faces == Faces::Network {
             self.newcomers.push(device.ifindex);
         }
-        let adopt_until_ns = match before {
-            Some(binding) => binding.adopt_until_ns.max(adoption.all_until_ns),
-            None => adoption.new_until_ns,
-        };
-        self.bindings.push(bind(device, carries, adopt_until_ns));
+        let mut binding = bind(device, carries);
+        match before.zip(filtering) {
+            Some((before, current)) => {
+                let older = current.state.open_rules.older(carries.name(), adoption.open_rules);
+                binding.go_on_adopting(before, older, adoption.now_ns, adoption.until_ns);
+                binding.served.clone_from(&before.served);
+            }
+            None => (binding.adopt_until_ns, binding.older) = (adoption.until_ns, Older::all()),
+        }
+        self.bindings.push(binding);
         let received = current.and_then(|current| hook_of(&current.hooks, device, Side::Received));
         let stays =
             |hook: &&Hook| suits(hook.via, attachment.mode) && !hooks::is_held(store, device, hook.via);

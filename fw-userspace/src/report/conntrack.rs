@@ -27,8 +27,10 @@ pub struct ConnectionStatus<'a> {
     pub icmp_identifier: Option<u16>,
     /// How far it is.
     pub state: &'static str,
-    /// `half_open` or `confirmed`.
+    /// `confirmed` if it counts against `conntrack_max`, else `half_open`.
     pub class: &'static str,
+    /// Who may take its place: `inbound`, `reserved`, `outbound`, `stream` or `assured` (nobody).
+    pub standing: &'static str,
     /// `local` or `remote`.
     pub opened_by: &'static str,
     /// Seconds since its first packet.
@@ -89,13 +91,13 @@ impl Serialize for ProtocolName {
 /// How many connections there are; expired ones are left out.
 #[derive(Debug, Clone, Serialize)]
 pub struct ConnectionCount {
-    /// Those with proof of return.
+    /// Those that count against `conntrack_max`: assured connections, and streams of datagrams.
     pub confirmed: u64,
     /// How many there may be.
     pub confirmed_limit: u64,
-    /// Those seen in one direction only.
+    /// All others: nothing has proven them yet.
     pub half_open: u64,
-    /// How many there may be.
+    /// How many of these the other side may have begun.
     pub half_open_limit: u64,
     /// By what was asked for; the largest first.
     pub groups: Vec<Holder>,

@@ -79,7 +79,7 @@ impl Conntrack {
             confirmed,
             confirmed_limit: layout.connections.into(),
             half_open,
-            half_open_limit: layout.half_open().into(),
+            half_open_limit: layout.unproven().into(),
             groups: largest(groups, usize::MAX, |group| match group {
                 Group::Interface(zone) => self.names.interface(zone).to_owned(),
                 Group::State(name) => name.to_owned(),
@@ -100,10 +100,7 @@ fn group(by: Grouping, zone: u32, state: State, protocol: u8) -> Group {
 }
 
 fn add([confirmed, half_open]: &mut Held, class: Class) {
-    match class {
-        Class::Confirmed => *confirmed += 1,
-        Class::HalfOpen => *half_open += 1,
-    }
+    *if class.is_kept() { confirmed } else { half_open } += 1;
 }
 
 /// The `most` that hold most; what holds as much as another by its name.

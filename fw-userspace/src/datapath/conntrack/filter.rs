@@ -87,15 +87,15 @@ impl FromStr for ProtocolName {
 pub enum Progress {
     /// In a state with this name.
     State(&'static str),
-    /// In one of the two classes.
-    Class(Class),
+    /// Among those that are kept, or among the others.
+    Kept(bool),
 }
 
 impl Progress {
     fn matches(self, state: State, class: Class) -> bool {
         match self {
             Self::State(name) => state.name() == name,
-            Self::Class(wanted) => class == wanted,
+            Self::Kept(wanted) => class.is_kept() == wanted,
         }
     }
 }
@@ -105,12 +105,17 @@ impl FromStr for Progress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "half-open" => return Ok(Self::Class(Class::HalfOpen)),
-            "confirmed" => return Ok(Self::Class(Class::Confirmed)),
+            "half-open" => return Ok(Self::Kept(false)),
+            "confirmed" => return Ok(Self::Kept(true)),
             _ => {}
         }
-        let mut names: Vec<&'static str> = State::ALL.map(State::name).to_vec();
-        names.dedup();
+        // Some states have one name.
+        let mut names: Vec<&'static str> = Vec::new();
+        for name in State::ALL.map(State::name) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         match names.iter().copied().find(|name| *name == text) {
             Some(name) => Ok(Self::State(name)),
             None => Err(format!("must be \"half-open\", \"confirmed\", \"{}\"", names.join("\", \""))),
@@ -137,7 +142,7 @@ mod tests {
     }
 
     fn matches(filter: &Filter, key: &FlowKey) -> bool {
-        filter.matches(key, State::Established, Class::Confirmed)
+        filter.matches(key, State::Established, Class::Assured)
     }
 
     #[test]
@@ -165,11 +170,11 @@ mod tests {
     fn every_state_can_be_asked_for() {
         for state in State::ALL {
             let progress: Progress = state.name().parse().unwrap();
-            assert!(progress.matches(state, Class::HalfOpen));
+            assert!(progress.matches(state, Class::Inbound));
         }
         let half_open: Progress = "half-open".parse().unwrap();
-        assert!(half_open.matches(State::SynSent, Class::HalfOpen));
-        assert!(!half_open.matches(State::SynSent, Class::Confirmed));
+        assert!(half_open.matches(State::SynSent, Class::Inbound));
+        assert!(!half_open.matches(State::SynSent, Class::Assured));
     }
 
     #[test]

@@ -88,9 +88,13 @@ impl Conntrack {
             icmp_type: is_icmp(protocol).then_some(kind),
             icmp_identifier: is_icmp(protocol).then_some(key.local_port),
             state: status.state().name(),
-            class: match class {
-                Class::HalfOpen => "half_open",
-                Class::Confirmed => "confirmed",
+            class: if class.is_kept() { "confirmed" } else { "half_open" },
+            standing: match class {
+                Class::Inbound => "inbound",
+                Class::Reserved => "reserved",
+                Class::Outbound => "outbound",
+                Class::Stream => "stream",
+                Class::Assured => "assured",
             },
             opened_by: if is_local { "local" } else { "remote" },
             age_s: ns_between(connection.created(), tick(*now_ns)) / NS_PER_S,

@@ -94,7 +94,7 @@ impl<'a> Takeover<'a> {
             let Some(Some(trial)) = trials.get(device) else { continue };
             let opened_by = if sockets.is_served(connected) { Direction::Ingress } else { Direction::Egress };
             match trial.take_over(connected, opened_by) {
-                Outcome::TakenOver(key, entry) => entries.push((key, entry, Class::Confirmed)),
+                Outcome::TakenOver(key, entry) => entries.push((key, entry, Class::Assured)),
                 Outcome::NotAllowed => self.not_allowed.push(*connected),
                 Outcome::Known | Outcome::NeedsNoEntry => {}
             }

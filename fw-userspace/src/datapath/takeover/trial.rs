@@ -73,7 +73,7 @@ impl<'a> Trial<'a> {
         };
         let number = interface_line(&trial, device.ifindex)?;
         let mut line = *lines.get(number as usize)?;
-        line.set_long(Interface::ADOPT_UNTIL, u64::MAX);
+        Interface::adopt_everything(&mut line);
         trial.adopting = (number, line);
         Some(trial)
     }
@@ -84,7 +84,8 @@ impl<'a> Trial<'a> {
     pub(super) fn take_over(&self, connected: &Connected, opened_by: Direction) -> Outcome {
         self.key.set(None);
         self.is_known.set(false);
-        let directions = [opened_by, opened_by.reverse()];
+        // The last one proves what the second has said.
+        let directions = [opened_by, opened_by.reverse(), opened_by];
         if !directions.into_iter().all(|direction| self.passes(connected, direction, false)) {
             return Outcome::NotAllowed;
         }
@@ -155,7 +156,7 @@ impl<'a> Tables<'a> for &'a Trial<'_> {
         Ok(())
     }
 
-    fn confirm(self, _key: &FlowKey) -> Result<(), TableFull> {
+    fn promote(self, _key: &FlowKey, _class: Class) -> Result<(), TableFull> {
         Ok(())
     }
 
