@@ -27,7 +27,7 @@ fn the_bytecode_decides_as_the_host_core_does_under_tc() {
 fn histories_reach_every_state_and_class_of_connections() {
     let differential = Differential::new(Other::Oracle).expect("nothing is loaded");
     let mut reached = BTreeSet::new();
-    for seed in 0..60 {
+    for seed in 0..100 {
         reached.extend(differential.reached(seed).expect("the scenario is valid"));
     }
     let reasons = ["Established", "OutOfWindow", "OneSided", "Related", "Adopted", "MidStream"];

@@ -3,7 +3,7 @@
 use fw_common::Direction;
 
 use super::connections::State;
-use super::segments::{Fin, Means, Offer, Talk, after, ahead, has};
+use super::segments::{Fin, Means, Talk, after, ahead, has};
 use crate::packet::{Tcp, flag};
 
 impl Talk {
@@ -22,9 +22,7 @@ impl Talk {
         }
         match (has(tcp, flag::SYN), has(tcp, flag::RST), has(tcp, flag::ACK)) {
             (true, _, false) => return self.put_off(tcp),
-            (true, _, true) if from != self.opener && self.pending == Some(tcp.ack) => {
-                return self.begin_answer(Offer::Unknown, tcp);
-            }
+            (true, _, true) if from != self.opener => return self.begin_anew(tcp),
             (true, ..) => return Means::Misfits,
             (_, true, _) => {
                 let places = [self.side(from).end, self.side(from.reverse()).acked];

@@ -1,7 +1,7 @@
 //! The handshake: which SYNs, answers and acknowledgements belong together.
 
 use super::connections::State;
-use super::segments::{Means, Offer, Side, Syn, Talk, after, ahead, has};
+use super::segments::{Fin, Means, Offer, Side, Syn, Talk, after, ahead, has};
 use crate::packet::{Tcp, flag};
 
 impl Talk {
@@ -28,11 +28,10 @@ impl Talk {
     /// The answer takes another way: where the stream is nobody can say, but it begins behind a SYN and does not leap.
     fn goes_on_alone(&mut self, state: State, tcp: &Tcp) -> Means {
         let leap = if state == State::OneSided { 1 << 16 } else { 0 };
-        if self.syns[0].distance(tcp.seq) > i64::from(self.syns[0].data) + leap {
-            if !self.syns[1..].iter().any(|syn| syn.is_answered_by(tcp.seq)) {
-                return Means::Misfits;
-            }
+        if self.syns[1..].iter().any(|syn| syn.is_answered_by(tcp.seq)) {
             self.syns.remove(0);
+        } else if self.syns[0].distance(tcp.seq) > i64::from(self.syns[0].data) + leap {
+            return Means::Misfits;
         }
         let syn = &mut self.syns[0];
         if ahead(after(tcp), syn.next.wrapping_add(syn.data)) > 0 {
@@ -96,10 +95,12 @@ impl Talk {
         }
         let answers = has(tcp, flag::ACK) && Some(tcp.ack) == expected;
         if !has(tcp, flag::SYN) {
-            // Data that comes with the answer.
-            if answers && tcp.seq == high {
+            // What comes with the answer keeps nothing, but is acknowledged with it.
+            if answers && tcp.seq == high && after(tcp) != high {
                 self.answers[1] = after(tcp);
-                self.side(self.opener.reverse()).end = Some(after(tcp));
+                let fin = if has(tcp, flag::FIN) { Fin::Waits } else { Fin::None };
+                let side = self.side(self.opener.reverse());
+                (side.end, side.fin) = (Some(after(tcp)), fin);
                 return Means::Moves;
             }
             return Means::Nothing;
@@ -108,7 +109,7 @@ impl Talk {
             return if next == high { Means::Keeps } else { Means::Nothing };
         }
         if !answers {
-            return Means::Misfits;
+            return self.begin_anew(tcp);
         }
         if next != low && next != high {
             self.answers = [high, next];

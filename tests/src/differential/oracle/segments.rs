@@ -186,6 +186,11 @@ impl Talk {
         }
     }
 
+    /// An answer to a SYN that was put off.
+    pub(super) fn begin_anew(&mut self, tcp: &Tcp) -> Means {
+        if self.pending == Some(tcp.ack) { self.begin_answer(Offer::Unknown, tcp) } else { Means::Misfits }
+    }
+
     /// A SYN of the opener that has no effect, unless it is answered.
     pub(super) fn put_off(&mut self, tcp: &Tcp) -> Means {
         self.pending = Some(tcp.seq.wrapping_add(1));
