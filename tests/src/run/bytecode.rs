@@ -2,6 +2,7 @@
 //! counted rules and connection table must be the same, and as the case expects.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use fw_common::conntrack::Class;
 use fw_common::memory::{MemoryTables, SliceFrame};
 use fw_common::{Decision, Hook, Scratch, Sighting, Verdict, judge};
 use fw_userspace::compile::{self, Binding, Carries, Compiled, Numbering};
@@ -25,6 +26,9 @@ pub struct Twins<'a> {
     windows: Vec<Binding>,
     judged: u64,
 }
+
+/// From so many connections on, not all of them are looked at after each packet.
+const CROWD: usize = 100;
 
 impl<'a> Twins<'a> {
     /// Both without connections. `received` says which program judges what a device receives.
@@ -176,7 +180,7 @@ impl<'a> Twins<'a> {
         ensure!(rules == counted, "host counts rules {rules:?}, bytecode {counted:?}");
         self.judged += 1;
         // All of them after each packet, unless there are very many.
-        if self.judged.is_multiple_of(100) || self.host.connections().len() < 100 {
+        if self.judged.is_multiple_of(100) || self.host.connections().len() < CROWD {
             self.compare_connections()?;
         }
         Ok(expected)
@@ -188,13 +192,20 @@ impl<'a> Twins<'a> {
     }
 
     /// The same entries in the same states; times are each side's own, and what has expired goes when it is come
-    /// across, on each side in its own time.
+    /// across, on each side in its own time. The host has room for all, in the kernel what comes in takes the place of
+    /// its like.
     fn compare_connections(&mut self) -> Result<()> {
         let now_ns = self.host.now_ns.get();
         let live = self.host.connections().into_iter().filter(|(_, it, _)| !it.is_expired(now_ns));
-        let host: Connections =
-            live.map(|(key, it, class)| ((class.is_kept(), key_bytes(&key)), it)).collect();
         let kernel = self.kernel.connections();
+        let live: Vec<_> =
+            live.map(|(key, it, class)| ((class.is_kept(), key_bytes(&key)), it, class)).collect();
+        let is_crowd = live.len() >= CROWD;
+        let host: Connections = live
+            .into_iter()
+            .filter(|(place, _, class)| !is_crowd || *class != Class::Inbound || kernel.contains_key(place))
+            .map(|(place, it, _)| (place, it))
+            .collect();
         let only = |ours: &Connections, theirs: &Connections| {
             let only: Vec<_> = ours.keys().filter(|key| !theirs.contains_key(*key)).cloned().collect();
             format!("{} that the other does not, the first {:?}", only.len(), only.first())
