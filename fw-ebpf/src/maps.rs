@@ -12,11 +12,12 @@ use fw_common::event::Teller;
 use fw_common::flow_log::{Flow, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
+use fw_common::packet::Packet;
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
 use fw_common::store::{BUCKET_WORDS, Layout, Live, Place, Store, TAG_WORDS};
 use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
-use fw_common::{FlowKey, Scratch, Tables};
+use fw_common::{Direction, FlowKey, Scratch, Tables};
 
 use crate::apart;
 use crate::frame::{opaque, reread};
@@ -181,6 +182,29 @@ impl<'a> Tables<'a> for Maps {
     #[inline(always)]
     fn connection(self, key: &FlowKey) -> Option<Live<'a, Shared>> {
         Store(Connections).entry(key)
+    }
+
+    #[inline(always)]
+    fn begin_or_end(
+        self,
+        connection: &mut Live<'a, Shared>,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        let words = core::ptr::from_ref(connection.0).cast();
+        apart::begin_or_end(words, packet, direction.code().into(), is_quiet.into())
+    }
+
+    #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        apart::begin_or_end(connection, packet, direction.code().into(), is_quiet.into())
     }
 
     #[inline(always)]
