@@ -32,11 +32,11 @@ pub extern "C" fn choose(first: u32, second: u32, is_confirmed: u32) -> u64 {
     store::choose(Connections, first, second, class(is_confirmed)).to_word()
 }
 
-/// Confirmed connections after a search for expired ones.
+/// Confirmed connections after a search for expired ones, where this key may lie and elsewhere.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn reclaim(first: u32, second: u32) -> u64 {
-    store::reclaim(Connections, first, second)
+pub extern "C" fn reclaim(key: *const FlowKey) -> u64 {
+    borrow(key).map_or(u64::MAX, |key| store::reclaim(Connections, key))
 }
 
 /// Removes all that has expired from a bucket; how many that were.
