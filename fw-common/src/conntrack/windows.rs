@@ -22,7 +22,8 @@ impl Windows {
     const UNSEEN_EXPONENT: u64 = 22 - 16;
 
     /// No packet, and no shift is known.
-    pub const UNSEEN: Self = Self(Self::UNSEEN_EXPONENT << Self::EXPONENTS | Self::UNSEEN_EXPONENT << Self::EXPONENTS << 4);
+    pub const UNSEEN: Self =
+        Self(Self::UNSEEN_EXPONENT << Self::EXPONENTS | Self::UNSEEN_EXPONENT << Self::EXPONENTS << 4);
 
     /// One packet more.
     #[inline(always)]

@@ -143,7 +143,15 @@ fn no_segment_of_a_sender_who_does_not_know_the_numbers_changes_anything() {
                     let packet = segment(flags, sequence, acknowledgement, len);
                     // The other side's: whoever sends as this one is it. Half a minute later, so that it shows.
                     let now = NOW + 9 * S;
-                    let step = connection.step(&packet, 60, Ingress, now, InterfaceLine(&line()), true, begin_or_end);
+                    let step = connection.step(
+                        &packet,
+                        60,
+                        Ingress,
+                        now,
+                        InterfaceLine(&line()),
+                        true,
+                        begin_or_end,
+                    );
                     let what = || std::format!("{name}, opened by {opener:?}: {packet:?}");
                     if matches!(step, Step::Reopens | Step::CounterSyn) {
                         assert_eq!(flags, SYN, "{}: for the rules to judge", what());
