@@ -55,6 +55,10 @@ pub struct Binding {
     pub addresses: Vec<IpAddr>,
     /// Until when mid-stream TCP is adopted, `CLOCK_MONOTONIC`.
     pub adopt_until_ns: u64,
+    /// TCP ports that somebody listens on at the interface's end, in order, while mid-stream TCP is adopted; `None` where
+    /// they are not known.
+    #[serde(default)]
+    pub served: Option<Vec<u16>>,
 }
 
 /// For simulation: one device, numbered from 1, for each interface and each leg that has an attachment.
@@ -72,6 +76,7 @@ pub fn pretend_bindings(policy: &Policy) -> Vec<Binding> {
             bridge_port: false,
             addresses: Vec::new(),
             adopt_until_ns: 0,
+            served: None,
         })
         .collect()
 }
