@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use fw_common::Direction;
+use fw_common::packet::protocol;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::account::{Account, Knowledge};
@@ -127,9 +128,12 @@ impl Look {
             };
             let known = self.known(newcomer.end).and_then(Result::ok);
             let sockets = known.and_then(|known| known.sockets.as_ref().ok());
-            // The tracking takes the first packet that it sees for the first that there was.
+            // The tracking takes the first packet that it sees for the first that there was. A UDP socket that anybody may
+            // write to serves, unless it has its port from the kernel: nobody could know that port.
+            let asks = |local: SocketAddr| known.is_some_and(|known| known.questions.come_from(local.port()));
             let tracked = |flow: Connected| {
-                let is_served = sockets.is_some_and(|sockets| sockets.serves(flow.protocol, flow.local));
+                let is_served = sockets.is_some_and(|sockets| sockets.serves(flow.protocol, flow.local))
+                    && (flow.protocol != protocol::UDP || !asks(flow.local));
                 let opener = if is_served { Direction::Ingress } else { Direction::Egress };
                 Connected { opened_by: Some(opener), ..flow }
             };

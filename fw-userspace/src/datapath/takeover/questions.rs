@@ -54,6 +54,11 @@ impl Questions {
         Self { asking, resolvers, neighbours: neighbours().unwrap_or_default() }
     }
 
+    /// Whether a socket that may have asked something has this port.
+    pub(super) fn come_from(&self, port: u16) -> bool {
+        self.asking.iter().any(|socket| socket.local.port() == port)
+    }
+
     /// The flows that answers would belong to, at a device with this index in that namespace and these addresses; what is
     /// configured first.
     pub(super) fn at<'q>(
