@@ -173,7 +173,8 @@ impl Plan {
             faces.get(&device.ifindex).copied().filter(|_| is_asked)
         };
         self.ends = Ends::find(devices.iter().filter_map(|device| Some((device, asked(device)?))));
-        for (ifindex, ports) in self.ends.served(&adopting) {
+        let adopting = self.bindings.iter().filter(adopts);
+        for (ifindex, ports) in self.ends.served(adopting) {
             for binding in self.bindings.iter_mut().filter(|binding| binding.ifindex == ifindex) {
                 binding.served.clone_from(&ports);
             }

@@ -1,14 +1,15 @@
 //! Whose sockets send and receive what a device carries: those of this host where it faces the network, those of an
 //! instance where it faces one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
 use super::super::devices::Device;
 use super::namespace::{self, Namespace};
-use super::sockets;
+use super::{sockets, tracked};
+use crate::compile::Binding;
 use crate::model::Faces;
 
 /// Where the near end of a device's connections is.
@@ -57,20 +58,64 @@ impl Ends {
         self.0.get(&ifindex)
     }
 
-    /// The TCP ports that somebody listens on at the near end of these devices, in order; `None` where that is not known.
-    pub(in super::super) fn served(&self, asked: &BTreeSet<u32>) -> BTreeMap<u32, Option<Vec<u16>>> {
-        let mut host = None;
-        let mut instances: BTreeMap<*const Namespace, Option<Vec<u16>>> = BTreeMap::new();
+    /// The TCP ports that are served at the near end of these devices, in order; `None` where that is not known.
+    pub(in super::super) fn served<'b>(
+        &self,
+        asked: impl Iterator<Item = &'b Binding>,
+    ) -> BTreeMap<u32, Option<Vec<u16>>> {
+        let mut listening: BTreeMap<*const Namespace, Option<Vec<u16>>> = BTreeMap::new();
         let listen = || sockets::listening_ports().ok();
-        let mut served = |end: &End| match end {
-            End::Host => host.get_or_insert_with(listen).clone(),
+        let mut served = |binding: &Binding| match self.of(binding.ifindex)? {
+            End::Host => {
+                let mut ports = listening.entry(std::ptr::null()).or_insert_with(listen).clone()?;
+                let addresses = binding.addresses.iter().copied().collect();
+                ports.extend(tracked::entered_ports(&addresses).unwrap_or_default());
+                Some(ports)
+            }
             End::Instance { namespace, .. } => {
                 let inside = || namespace.run(listen).ok().flatten();
-                instances.entry(Arc::as_ptr(namespace)).or_insert_with(inside).clone()
+                listening.entry(Arc::as_ptr(namespace)).or_insert_with(inside).clone()
             }
             End::Unknown(_) => None,
         };
-        let asked = self.0.iter().filter(|(ifindex, _)| asked.contains(ifindex));
-        asked.map(|(ifindex, end)| (*ifindex, served(end))).collect()
+        let in_order = |mut ports: Vec<u16>| {
+            ports.sort_unstable();
+            ports.dedup();
+            ports
+        };
+        asked.map(|binding| (binding.ifindex, served(binding).map(in_order))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::compile::Carries;
+
+    fn binding(ifindex: u32) -> Binding {
+        Binding {
+            ifindex,
+            device: format!("eth{ifindex}"),
+            carries: Carries::Interface("host".to_owned()),
+            bare: false,
+            bridge_port: false,
+            addresses: Vec::new(),
+            adopt_until_ns: 0,
+            served: None,
+        }
+    }
+
+    #[test]
+    fn the_ports_of_this_host_are_those_that_are_listened_on_and_those_of_nobody_are_unknown() {
+        let bindings = [1, 2].map(binding);
+        let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("[::]:0").unwrap()).collect();
+        let ends = Ends(BTreeMap::from([(1, End::Host), (2, End::Unknown(String::new()))]));
+        let served = ends.served(bindings.iter());
+        let ports = served[&1].as_ref().unwrap();
+        assert!(listeners.iter().all(|listener| ports.contains(&listener.local_addr().unwrap().port())));
+        assert!(ports.is_sorted_by(|one, next| one < next), "{ports:?}");
+        assert_eq!(served[&2], None);
     }
 }

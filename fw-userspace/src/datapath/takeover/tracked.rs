@@ -29,6 +29,18 @@ pub(super) struct Tracked {
 /// The flows of the network namespace that this thread is in whose opener has one of these addresses, before its
 /// translation or after it.
 pub(super) fn list(addresses: &FxHashSet<IpAddr>) -> io::Result<Vec<Tracked>> {
+    let has = |end: SocketAddr| addresses.contains(&end.ip());
+    flows(|flow| has(flow.asked.0) || has(flow.answered.1))
+}
+
+/// The TCP ports of these addresses at which others have opened connections: where they are translated, nobody needs to
+/// listen on them.
+pub(super) fn entered_ports(addresses: &FxHashSet<IpAddr>) -> io::Result<Vec<u16>> {
+    let entered = flows(|flow| flow.protocol == protocol::TCP && addresses.contains(&flow.asked.1.ip()))?;
+    Ok(entered.iter().map(|flow| flow.asked.1.port()).collect())
+}
+
+fn flows(is_wanted: impl Fn(&Tracked) -> bool) -> io::Result<Vec<Tracked>> {
     let mut flows = Vec::new();
     // To ask where nothing is tracked would load the kernel's modules for it.
     let count = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count").unwrap_or_default();
@@ -37,7 +49,7 @@ pub(super) fn list(addresses: &FxHashSet<IpAddr>) -> io::Result<Vec<Tracked>> {
     }
     dump(NETLINK_NETFILTER, Message::All, |message| {
         if let Message::Flow(Some(flow)) = message
-            && (addresses.contains(&flow.asked.0.ip()) || addresses.contains(&flow.answered.1.ip()))
+            && is_wanted(&flow)
         {
             flows.push(flow);
         }
