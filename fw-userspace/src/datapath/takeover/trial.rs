@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
 use etherparse::{PacketBuilder, ether_type};
-use fw_common::conntrack::{Class, Connection, WORDS, tick};
+use fw_common::conntrack::{Class, Connection, State, WORDS, tick};
 use fw_common::decide::interface_line;
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Interface, Line};
@@ -107,8 +107,13 @@ impl<'a> Trial<'a> {
             Heard::Both => &[opener, other],
             Heard::Steadily => &[opener, other, opener, other],
         };
-        if !packets.iter().all(|direction| self.passes(flow, *direction, false)) {
-            return Outcome::NotAllowed;
+        for (number, direction) in packets.iter().enumerate() {
+            if number >= 2 && self.is_settled() {
+                break;
+            }
+            if !self.passes(flow, *direction, false) {
+                return Outcome::NotAllowed;
+            }
         }
         if self.is_known.get() {
             return Outcome::Known;
@@ -122,6 +127,12 @@ impl<'a> Trial<'a> {
             self.passes(flow, direction, true);
         }
         Outcome::TakenOver(key, Connection(&self.entry).copied().unseen())
+    }
+
+    /// Whether more packets of both directions would change nothing.
+    fn is_settled(&self) -> bool {
+        let state = Connection(&self.entry).status().state();
+        self.key.get().is_none() || matches!(state, State::Established | State::Stream)
     }
 
     fn passes(&self, flow: &Connected, direction: Direction, is_fin: bool) -> bool {
