@@ -99,3 +99,22 @@ fn a_tracked_connection_of_the_other_side_is_none_of_this() {
     assert_eq!(report["taken_over"], 0, "{report}");
     assert!(!inbound.exchange());
 }
+
+/// Nobody listens on a port that is translated, and yet it is served: the tracking shows that others have entered there.
+#[test]
+fn in_the_window_a_translated_port_that_was_never_opened_is_cut() {
+    let nat = Masquerading::new();
+    let (client, server) = (&nat.rig.client, &nat.rig.server);
+    let router = nat.rig.router.as_ref().unwrap();
+    let table = "table ip d { chain c { type nat hook prerouting priority -100; tcp dport 8080 dnat to 10.77.2.2:80; }\n}";
+    router.output("nft", [table]).unwrap();
+    let (at, to) = (SocketAddr::new(IpAddr::from(server.v4), 80), "10.77.1.1:8080".parse().unwrap());
+    let mut published = Served::open(client, server, at, to);
+    let everything = json!({ "id": "out", "protocol": "all", "cidr_blocks": ["0.0.0.0/0"] });
+    let mut rules = rules(&[], &[everything]);
+    rules["interfaces"]["server"]["device"] = json!("client0");
+    rules["settings"]["adopt_seconds"] = json!(120);
+    let report = Fwctl::new(router, &nat.bpffs).unwrap().load(&rules).unwrap();
+    assert_eq!(report["taken_over"], 0, "{report}");
+    assert!(!published.exchange_from_server() && !published.exchange());
+}

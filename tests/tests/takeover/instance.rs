@@ -155,3 +155,18 @@ fn a_connection_between_host_and_instance_is_the_instances() {
     assert_eq!(report["taken_over"], 0, "{report}");
     assert!(!own.exchange(), "no rule lets the host in");
 }
+
+/// Nor does the window: the instance's own listeners are known.
+#[test]
+fn in_the_window_too_a_port_of_an_instance_that_was_never_opened_is_cut() {
+    let hosted = Hosted::new();
+    let Rig { client, server, .. } = &hosted.rig;
+    let at = SocketAddr::new(IpAddr::from(server.v4), 23);
+    let mut session = Served::open(client, server, at, at);
+    let everything = json!({ "id": "out", "protocol": "all", "cidr_blocks": ["0.0.0.0/0"] });
+    let mut rules = facing(&[], &[everything]);
+    rules["settings"]["adopt_seconds"] = json!(120);
+    let report = hosted.fwctl().load(&rules).unwrap();
+    assert_eq!((&report["taken_over"], &report["adopt_s"]), (&json!(0), &json!(120)), "{report}");
+    assert!(!session.exchange_from_server() && !session.exchange());
+}

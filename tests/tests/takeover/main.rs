@@ -91,7 +91,11 @@ impl Served {
     }
 
     fn exchange(&mut self) -> bool {
-        carries(&mut self.server, &mut self.client) && carries(&mut self.client, &mut self.server)
+        self.exchange_from_server() && carries(&mut self.client, &mut self.server)
+    }
+
+    fn exchange_from_server(&mut self) -> bool {
+        carries(&mut self.server, &mut self.client)
     }
 }
 

@@ -36,3 +36,19 @@ fn a_session_whose_listener_has_gone_may_have_been_opened_by_either_side() {
     assert_eq!(live.listed()[0]["opened_by"], "remote");
     assert!(ssh.exchange_from_server());
 }
+
+/// Nor does the window make it one: what answers from a port that somebody serves was opened by the other side.
+#[test]
+fn in_the_window_too_a_port_that_was_never_opened_is_cut() {
+    let live = Live::new();
+    let (client, server) = (&live.rig.client, &live.rig.server);
+    let at = SocketAddr::new(IpAddr::from(server.v4), 23);
+    let mut session = Served::open(client, server, at, at);
+    let everything = json!({ "id": "out", "protocol": "all", "cidr_blocks": ["0.0.0.0/0"] });
+    let mut rules = rules(&[], &[everything]);
+    rules["settings"]["adopt_seconds"] = json!(120);
+    let report = live.fwctl().load(&rules).unwrap();
+    assert_eq!((&report["taken_over"], &report["adopt_s"]), (&json!(0), &json!(120)), "{report}");
+    assert!(!session.exchange_from_server() && !session.exchange());
+    assert!(live.listed().is_empty());
+}
