@@ -18,7 +18,7 @@ use super::{LoadOptions, Phase, devices, inspect, install, multicast, upkeep};
 use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
-use crate::report::LoadReport;
+use crate::report::{LoadReport, TakenOver};
 
 /// How long a load sweeps the connections: not the whole of a large table, the next load goes on there.
 const SWEEP: Duration = Duration::from_millis(2);
@@ -50,6 +50,7 @@ struct Ready {
     compile_ms: f64,
     adopt_s: u64,
     taken_over: u64,
+    taken_over_by: Vec<TakenOver>,
     start: Instant,
 }
 
@@ -107,6 +108,7 @@ impl Wish<'_> {
             compile_ms,
             adopt_s,
             taken_over: 0,
+            taken_over_by: Vec::new(),
             start,
         })
     }
@@ -193,6 +195,7 @@ impl Wish<'_> {
         takeover.pass(array.lines(), root, Moment::After);
         let notes = takeover.notes(self.policy.settings.conntrack_max, ready.adopt_s);
         ready.taken_over = takeover.taken();
+        ready.taken_over_by = takeover.report();
         ready.plan.notes.extend(notes);
         Ok(())
     }
@@ -227,6 +230,7 @@ impl Wish<'_> {
         report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());
         report.adopt_s = ready.adopt_s;
         report.taken_over = ready.taken_over;
+        report.taken_over_by.clone_from(&ready.taken_over_by);
     }
 }
 
