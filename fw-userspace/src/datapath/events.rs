@@ -11,7 +11,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use fw_common::conntrack::tick;
 use fw_common::event::{Event, Teller, Wanted};
 
-use super::clock::{NS_PER_S, epoch_ns, monotonic_ns};
+use super::clock::{NS_PER_S, coarse_ns, epoch_ns, monotonic_ns};
 use super::conntrack::{has_ports, ip, is_icmp};
 use super::inspect::loaded;
 use super::lock::Lock;
@@ -38,6 +38,8 @@ pub struct Listener {
     /// What [`Self::names`] is of.
     live: u32,
     names: Names,
+    /// Until when they are known to be those of the rules in force, as the programs tell time.
+    named_until_ns: u64,
     renewed: Instant,
     lock: Lock,
 }
@@ -66,6 +68,7 @@ impl Listener {
             live: head.live(),
             head,
             names: Names::read(&store, &current)?,
+            named_until_ns: 0,
             renewed: Instant::now(),
             lock,
         };
@@ -87,6 +90,10 @@ impl Listener {
             let bytes: &[u8] = &item;
             if let Some(event) = Event::read(bytes) {
                 drop(item);
+                // Other rules may have been loaded since: what was another rule's slot may be one of theirs.
+                if event.time_ns >= self.named_until_ns {
+                    self.renew()?;
+                }
                 return Ok(packet_event(&self.names, &event));
             }
         }
@@ -119,12 +126,14 @@ impl Listener {
         // A load may have put a larger array in its place.
         self.head = Head::open(&store.maps().join(POLICY))?;
         self.want();
+        let now_ns = coarse_ns();
         let live = self.head.live();
         if live != self.live {
             let (store, current) = loaded(&self.bpffs)?;
             self.names = Names::read(&store, &current)?;
             self.live = live;
         }
+        self.named_until_ns = now_ns;
         Ok(())
     }
 
@@ -151,7 +160,7 @@ impl AsFd for Listener {
 fn packet_event<'a>(names: &'a Names, event: &Event) -> Option<PacketEvent<'a>> {
     let decision = event.decision()?;
     let reason = decision.reason;
-    let [network_acl, security_group] = names.rules(&decision);
+    let [network_acl, security_group] = names.rules(&decision, event.time_ns);
     let is_ip = event.has(Event::IS_IP);
     let protocol = event.protocol;
     let ports = is_ip && has_ports(protocol) && !event.has(Event::LATER_FRAGMENT);

@@ -57,7 +57,7 @@ impl Conntrack {
         let mut all = Held::default();
         let mut groups: FxHashMap<Group, Held> = FxHashMap::default();
         let mut addresses: FxHashMap<Address, Held> = FxHashMap::default();
-        let mut rules: FxHashMap<u32, Held> = FxHashMap::default();
+        let mut rules: FxHashMap<Option<u32>, Held> = FxHashMap::default();
         for seen in self.matches(filter)? {
             let class = seen.class;
             add(&mut all, class);
@@ -68,12 +68,15 @@ impl Conntrack {
             }
             if top.is_some() {
                 add(addresses.entry(seen.key.remote).or_default(), class);
-                add(rules.entry(seen.connection.rule()).or_default(), class);
+                add(rules.entry(self.rule(&seen)).or_default(), class);
             }
         }
         let layout = self.table.founded().layout;
         let [confirmed, half_open] = all;
-        let rule = |slot: u32| self.names.rule(slot).map_or_else(|| "-".to_owned(), |rule| rule.to_string());
+        let rule = |slot: Option<u32>| {
+            slot.and_then(|slot| self.names.rule(slot))
+                .map_or_else(|| "-".to_owned(), |rule| rule.to_string())
+        };
         let most = top.unwrap_or(0);
         Ok(ConnectionCount {
             confirmed,
