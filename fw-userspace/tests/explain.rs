@@ -140,6 +140,82 @@ fn the_way_to_another_interface_and_what_is_missing_on_it() {
     assert_eq!(places, needed);
 }
 
+/// A path's verdict, what its usual clients may expect, and from which of a client's ports it is denied by what.
+fn reach(egress: &[(u16, &str, u16, u16)]) -> (Value, Vec<Value>, Vec<(Value, Value, Value)>) {
+    let mut rules: Value = serde_json::from_str(RULES).unwrap();
+    rules["network_acls"]["acl-back"]["egress"] = egress
+        .iter()
+        .map(|(number, action, from, to)| {
+            json!({ "rule_number": number, "action": action, "protocol": "tcp", "from_port": from, "to_port": to,
+                    "cidr_block": "10.0.1.0/24" })
+        })
+        .collect();
+    let output =
+        explain_by(&rules.to_string(), &["--from", "eni-web", "--to", "eni-db", "tcp/5432", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let family = &answer["families"][0];
+    let list = |key: &str| family[key].as_array().unwrap().clone();
+    let denied = list("client_ports").into_iter().filter(|ports| ports["verdict"] == "deny").map(|ports| {
+        let by = &ports["blocked"];
+        assert_eq!((&by["interface"], &by["network_acl"]["id"]), (&json!("eni-db"), &json!("acl-back")));
+        (ports["from"].clone(), ports["to"].clone(), by["network_acl"]["rule_number"].clone())
+    });
+    let clients = list("clients").into_iter().map(|client| client["verdict"].clone());
+    // What is said to help does.
+    for change in list("changes") {
+        let entries = rules["network_acls"]["acl-back"]["egress"].as_array_mut().unwrap();
+        entries.push(change["value"].clone());
+    }
+    let output = explain_by(&rules.to_string(), &["--from", "eni-web", "--to", "eni-db", "tcp/5432"]);
+    assert!(stdout(&output).contains("eni-db is reachable\n"), "{}", stdout(&output));
+    (family["verdict"].clone(), clients.collect(), denied.collect())
+}
+
+#[test]
+fn a_way_is_told_for_all_ports_that_a_client_may_choose() {
+    let star = json!("*");
+    let cases: [(&[(u16, &str, u16, u16)], &str, [&str; 3], &[(u16, u16, Value)]); 6] = [
+        (&[(100, "allow", 1024, 65_535)], "allow", ["allow", "allow", "allow"], &[]),
+        (&[(100, "allow", 0, 1023)], "deny", ["deny", "deny", "deny"], &[(1024, 65_535, star.clone())]),
+        // What a Windows host, or who reads RFC 6335, takes for all.
+        (
+            &[(100, "allow", 49_152, 65_535)],
+            "partly",
+            ["partly", "allow", "partly"],
+            &[(1024, 49_151, star.clone())],
+        ),
+        (
+            &[(100, "allow", 32_768, 60_999)],
+            "partly",
+            ["allow", "partly", "partly"],
+            &[(1024, 32_767, star.clone()), (61_000, 65_535, star.clone())],
+        ),
+        // One port in the middle, by an entry of its own.
+        (
+            &[(90, "deny", 40_000, 40_000), (100, "allow", 1024, 65_535)],
+            "partly",
+            ["partly", "allow", "partly"],
+            &[(40_000, 40_000, json!(90))],
+        ),
+        // Nobody's usual range.
+        (
+            &[(90, "deny", 8000, 9000), (95, "deny", 9001, 9999), (100, "allow", 1024, 65_535)],
+            "partly",
+            ["allow", "allow", "partly"],
+            &[(8000, 9000, json!(90)), (9001, 9999, json!(95))],
+        ),
+    ];
+    for (egress, verdict, clients, denied) in cases {
+        let (said, systems, ports) = reach(egress);
+        assert_eq!((said, systems), (json!(verdict), clients.map(|it| json!(it)).to_vec()), "{egress:?}");
+        let denied: Vec<_> =
+            denied.iter().map(|(from, to, by)| (json!(from), json!(to), by.clone())).collect();
+        assert_eq!(ports, denied, "{egress:?}");
+    }
+    let ping = explained(&["--from", "eni-web", "--to", "eni-db", "icmp"]);
+    assert_eq!(ping["families"][0]["client_ports"], json!([]), "it has no ports");
+}
+
 /// A capture in which a connection is opened, and a stray segment.
 fn capture() -> Vec<u8> {
     let mut bytes = Vec::new();

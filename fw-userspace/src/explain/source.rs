@@ -204,6 +204,13 @@ impl Explainer {
         Ok(rehearsed)
     }
 
+    /// Forgets what earlier packets have left behind, by the rules of a file.
+    pub(super) fn forget(&self) {
+        if let Asked::File(simulation) = &self.asked {
+            simulation.forget();
+        }
+    }
+
     /// By which rules know an interface.
     pub fn addresses(&self, at: &str) -> Result<Vec<IpAddr>> {
         let addresses = match &self.asked {
