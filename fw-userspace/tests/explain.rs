@@ -86,6 +86,26 @@ fn what_is_denied_is_an_answer_too() {
 }
 
 #[test]
+fn the_entry_that_let_on_what_the_groups_refuse_is_named() {
+    let web = ["--interface", "eni-web", "--ingress"];
+    let entry =
+        |packet: &[&str]| explained(&[&web[..], packet].concat())["network_acl"]["rule_number"].clone();
+    // A SYN, a datagram, a segment of no connection: refused in three places.
+    assert_eq!(entry(&["tcp", "198.51.100.7:51000", "10.0.1.10:22"]), 100);
+    assert_eq!(entry(&["udp", "198.51.100.7:51000", "10.0.1.10:443"]), 100);
+    assert_eq!(entry(&["tcp", "198.51.100.7:51000", "10.0.1.10:443", "--tcp-flags", "ack"]), 100);
+    assert_eq!(entry(&["tcp", "[2001:db8::7]:51000", "[2001:db8:20:1::10]:22"]), 101);
+    // None was asked: another layer was first, both ends are inside the subnet, or, outbound, the groups refuse first.
+    assert_eq!(entry(&["tcp", "198.51.100.7:51000", "10.0.1.11:443"]), Value::Null);
+    assert_eq!(entry(&["tcp", "10.0.1.77:51000", "10.0.1.10:22"]), Value::Null);
+    let mut rules: Value = serde_json::from_str(RULES).unwrap();
+    rules["security_groups"]["sg-web"]["egress"] = json!([]);
+    let out = ["--interface", "eni-web", "--egress", "tcp", "10.0.1.10:51000", "198.51.100.7:443", "--json"];
+    let answer: Value = serde_json::from_slice(&explain_by(&rules.to_string(), &out).stdout).unwrap();
+    assert_eq!((&answer["reason"], &answer["network_acl"]), (&json!("no_group_rule"), &Value::Null));
+}
+
+#[test]
 fn icmp_other_protocols_and_frames() {
     let ping = ["--interface", "eni-web", "--ingress", "icmp", "198.51.100.7", "10.0.1.10"];
     assert_eq!(explained(&ping)["security_group"]["rule"], "ping");

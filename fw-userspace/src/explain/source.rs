@@ -243,10 +243,10 @@ impl Explainer {
     }
 
     pub(super) fn explained(&self, rehearsed: Rehearsed) -> Explanation {
-        let Rehearsed { decision, begins, state } = rehearsed;
+        let Rehearsed { decision, acl_rule, begins, state } = rehearsed;
         let reason = decision.reason;
         let passes = matches!(reason.verdict(), Verdict::Pass);
-        let entry = self.rule(decision.acl_rule, RuleKind::NetworkAcl);
+        let entry = self.rule(acl_rule, RuleKind::NetworkAcl);
         let rule = self.rule(decision.group_rule, RuleKind::SecurityGroup);
         let action = match reason {
             Reason::AclDeny | Reason::AclDefault => "deny",
