@@ -314,7 +314,7 @@ fn wrong_questions_are_one_line() {
     let no_capture = file("text.pcap", b"this is no capture at all");
     let empty = file("empty.pcap", b"");
     let web = ["--interface", "eni-web", "--ingress"];
-    let wrong: [(&[&str], &str); 14] = [
+    let wrong: [(&[&str], &str); 15] = [
         (&["--hex", "0a0"], "3 digits are no whole bytes"),
         (&["--hex", "zz"], "'z' is no hexadecimal digit"),
         (&["--hex", ""], "the frame is empty"),
@@ -324,6 +324,10 @@ fn wrong_questions_are_one_line() {
         (&["icmp", "2001:db8::1", "2001:db8::7"], "\"icmp\" does not go with IPv6, \"icmpv6\" does"),
         (&["sctp", "198.51.100.7:1", "10.0.1.10:2"], "\"sctp\" must be \"tcp\", \"udp\""),
         (&["tcp", "198.51.100:1", "10.0.1.10:2"], "\"198.51.100:1\" must be ADDRESS:PORT"),
+        (
+            &["tcp", "198.51.100.7:1", "010.0.1.10:2"],
+            "read as octal numbers and others as decimal ones, write \"10.0.1.10:2\"",
+        ),
         (&["tcp", "198.51.100.7:1"], "which packet? give PROTOCOL SOURCE DESTINATION"),
         (&["udp", "198.51.100.7:1", "10.0.1.10:2", "--tcp-flags", "ack"], "\"--tcp-flags\" goes with tcp"),
         (&["--pcap", &no_capture], "it is no capture: neither pcap nor pcapng"),

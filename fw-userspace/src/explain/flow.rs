@@ -8,6 +8,7 @@ use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 use fw_common::packet::{protocol, tcp_flags};
 
 use crate::error::{Error, Result};
+use crate::leading_zeros;
 use crate::report::ProtocolName;
 
 /// One end: an address, with a port where the protocol has ports.
@@ -23,6 +24,7 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
+        leading_zeros::refuse(text)?;
         if let Ok(both) = text.parse::<SocketAddr>() {
             return Ok(Self { address: both.ip(), port: Some(both.port()) });
         }

@@ -9,6 +9,7 @@ use fw_common::packet::protocol;
 use ipnet::IpNet;
 
 use super::ip;
+use crate::leading_zeros;
 use crate::report::ProtocolName;
 
 /// What a connection must have in common with: all of it.
@@ -61,6 +62,7 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        leading_zeros::refuse(text)?;
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map(Self).map_err(|_| "must be an address or a network, such as \"10.0.1.0/24\"".to_owned())
     }
@@ -179,6 +181,8 @@ mod tests {
         assert_eq!(error.matches("\"replied\"").count(), 1, "{error}");
         assert!("gre".parse::<ProtocolName>().unwrap_err().contains("0 to 255"));
         assert!("256".parse::<ProtocolName>().is_err());
+        let error = "010.0.0.0/8".parse::<Network>().unwrap_err();
+        assert!(error.contains("octal") && error.ends_with("write \"10.0.0.0/8\""), "{error}");
         assert!("10.0.0.0/33".parse::<Network>().unwrap_err().contains("10.0.1.0/24"));
     }
 }
