@@ -113,6 +113,12 @@ fn icmp_other_protocols_and_frames() {
     assert_eq!(unreachable["reason"], "no_group_rule");
     let six = ["--interface", "eni-web", "--egress", "icmpv6", "2001:db8:20:1::10", "2001:db8::7"];
     assert_eq!(explained(&six)["security_group"]["rule"], "default-ipv6");
+    // The other family's ICMP has a number and no types, and is named and shown by it.
+    let foreign = ["--interface", "eni-web", "--egress", "58", "10.0.1.10", "203.0.113.1"];
+    let said = stdout(&explain(&foreign));
+    assert!(said.contains("egress 58 10.0.1.10 > 203.0.113.1\n"), "{said}");
+    let typed = stderr(&explain(&[&foreign[..], &["--icmp-type", "8"]].concat()));
+    assert!(typed.contains("\"--icmp-type\" goes with icmp and icmpv6, not with \"58\""), "{typed}");
     let gre = ["--interface", "eni-web", "--egress", "47", "10.0.1.10", "203.0.113.1"];
     assert_eq!(explained(&gre)["verdict"], "allow");
     // An ARP request, with white space and colons.

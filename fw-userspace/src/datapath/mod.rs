@@ -59,7 +59,7 @@ pub use batch::Counters;
 pub(crate) use clock::{epoch_ns, epoch_s, monotonic_ns};
 pub use connections::{ConnectionTable, Founded};
 pub(crate) use conntrack::ip;
-pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
+pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, WantedProtocol, flush};
 pub use events::Listener;
 pub(crate) use flows::{Flows, Generation, Rules, Window};
 pub(crate) use inspect::{RulesInForce, rules_in_force};

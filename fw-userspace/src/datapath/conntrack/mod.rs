@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
-use fw_common::{Address, Direction, FlowKey};
+use fw_common::{Address, Direction, Family, FlowKey};
 
 use super::clock::{NS_PER_S, TICK_NS, coarse_ns, monotonic_ns, time_of_tick};
 use super::connections::ConnectionTable;
@@ -19,11 +19,11 @@ use super::policy_array::Head;
 use super::programs::POLICY;
 use super::{install, open_loaded, upkeep};
 use crate::error::Result;
-use crate::report::{ConnectionStatus, Flushed, ProtocolName};
+use crate::report::{ConnectionStatus, Flushed, Protocol};
 
 pub use count::Grouping;
-pub use filter::{Filter, Network, Progress};
-pub(super) use filter::{has_ports, is_icmp};
+pub(super) use filter::has_ports;
+pub use filter::{Filter, Network, Progress, WantedProtocol};
 
 /// The connections of what is loaded, and the names of what they refer to.
 pub struct Conntrack {
@@ -95,18 +95,19 @@ impl Conntrack {
         let Seen { key, connection, class, now_ns } = seen;
         let status = connection.status();
         let (idle_ns, allowed_ns) = status.idle(*now_ns);
-        let protocol = key.protocol as u8;
+        let protocol = protocol(key);
+        let has_ports = has_ports(protocol.number);
         let [kind, _] = key.remote_port.to_le_bytes();
         let is_local = status.opened_by() == Direction::Egress.code();
         ConnectionStatus {
             interface: self.names.interface(key.zone),
-            protocol: ProtocolName(protocol),
+            protocol,
             local: ip(key.local),
-            local_port: has_ports(protocol).then_some(key.local_port),
+            local_port: has_ports.then_some(key.local_port),
             remote: ip(key.remote),
-            remote_port: has_ports(protocol).then_some(key.remote_port),
-            icmp_type: is_icmp(protocol).then_some(kind),
-            icmp_identifier: is_icmp(protocol).then_some(key.local_port),
+            remote_port: has_ports.then_some(key.remote_port),
+            icmp_type: protocol.is_icmp().then_some(kind),
+            icmp_identifier: protocol.is_icmp().then_some(key.local_port),
             state: status.state().name(),
             class: match class {
                 Class::HalfOpen => "half_open",
@@ -136,6 +137,10 @@ pub fn flush(bpffs: &Path, filter: &Filter) -> Result<Flushed> {
         install::rebuild(&store, &current)?;
     }
     Ok(Flushed { flushed, rebuilt })
+}
+
+fn protocol(key: &FlowKey) -> Protocol {
+    Protocol { number: key.protocol as u8, is_ipv4: key.remote.family() == Family::V4 }
 }
 
 pub(crate) fn ip(address: Address) -> IpAddr {
