@@ -166,8 +166,13 @@ fn the_way_to_another_interface_and_what_is_missing_on_it() {
     assert_eq!(places, needed);
 }
 
+/// Number, action and ports of an ACL's entry.
+type Entry = (u16, &'static str, u16, u16);
+/// Ports of a client, and the number of the entry that denies the answer to them.
+type Denied = (u16, u16, Value);
+
 /// A path's verdict, what its usual clients may expect, and from which of a client's ports it is denied by what.
-fn reach(egress: &[(u16, &str, u16, u16)]) -> (Value, Vec<Value>, Vec<(Value, Value, Value)>) {
+fn reach(egress: &[Entry]) -> (Value, Vec<Value>, Vec<(Value, Value, Value)>) {
     let mut rules: Value = serde_json::from_str(RULES).unwrap();
     rules["network_acls"]["acl-back"]["egress"] = egress
         .iter()
@@ -200,7 +205,7 @@ fn reach(egress: &[(u16, &str, u16, u16)]) -> (Value, Vec<Value>, Vec<(Value, Va
 #[test]
 fn a_way_is_told_for_all_ports_that_a_client_may_choose() {
     let star = json!("*");
-    let cases: [(&[(u16, &str, u16, u16)], &str, [&str; 3], &[(u16, u16, Value)]); 6] = [
+    let cases: [(&[Entry], &str, [&str; 3], &[Denied]); 6] = [
         (&[(100, "allow", 1024, 65_535)], "allow", ["allow", "allow", "allow"], &[]),
         (&[(100, "allow", 0, 1023)], "deny", ["deny", "deny", "deny"], &[(1024, 65_535, star.clone())]),
         // What a Windows host, or who reads RFC 6335, takes for all.
