@@ -204,45 +204,29 @@ fn reach(egress: &[Entry]) -> (Value, Vec<Value>, Vec<(Value, Value, Value)>) {
 
 #[test]
 fn a_way_is_told_for_all_ports_that_a_client_may_choose() {
-    let star = json!("*");
-    let cases: [(&[Entry], &str, [&str; 3], &[Denied]); 6] = [
-        (&[(100, "allow", 1024, 65_535)], "allow", ["allow", "allow", "allow"], &[]),
-        (&[(100, "allow", 0, 1023)], "deny", ["deny", "deny", "deny"], &[(1024, 65_535, star.clone())]),
-        // What a Windows host, or who reads RFC 6335, takes for all.
-        (
-            &[(100, "allow", 49_152, 65_535)],
-            "partly",
-            ["partly", "allow", "partly"],
-            &[(1024, 49_151, star.clone())],
-        ),
-        (
-            &[(100, "allow", 32_768, 60_999)],
-            "partly",
-            ["allow", "partly", "partly"],
-            &[(1024, 32_767, star.clone()), (61_000, 65_535, star.clone())],
-        ),
-        // One port in the middle, by an entry of its own.
-        (
-            &[(90, "deny", 40_000, 40_000), (100, "allow", 1024, 65_535)],
-            "partly",
-            ["partly", "allow", "partly"],
-            &[(40_000, 40_000, json!(90))],
-        ),
-        // Nobody's usual range.
-        (
-            &[(90, "deny", 8000, 9000), (95, "deny", 9001, 9999), (100, "allow", 1024, 65_535)],
-            "partly",
-            ["allow", "allow", "partly"],
-            &[(8000, 9000, json!(90)), (9001, 9999, json!(95))],
-        ),
-    ];
-    for (egress, verdict, clients, denied) in cases {
+    let case = |egress: &[Entry], verdict: &str, clients: [&str; 3], denied: &[Denied]| {
         let (said, systems, ports) = reach(egress);
         assert_eq!((said, systems), (json!(verdict), clients.map(|it| json!(it)).to_vec()), "{egress:?}");
         let denied: Vec<_> =
             denied.iter().map(|(from, to, by)| (json!(from), json!(to), by.clone())).collect();
         assert_eq!(ports, denied, "{egress:?}");
-    }
+    };
+    let star = || json!("*");
+    case(&[(100, "allow", 1024, 65_535)], "allow", ["allow"; 3], &[]);
+    case(&[(100, "allow", 0, 1023)], "deny", ["deny"; 3], &[(1024, 65_535, star())]);
+    // What a Windows host, or who reads RFC 6335, takes for all.
+    let iana = [(100, "allow", 49_152, 65_535)];
+    case(&iana, "partly", ["partly", "allow", "partly"], &[(1024, 49_151, star())]);
+    let linux = [(100, "allow", 32_768, 60_999)];
+    let beside = [(1024, 32_767, star()), (61_000, 65_535, star())];
+    case(&linux, "partly", ["allow", "partly", "partly"], &beside);
+    // One port in the middle, by an entry of its own.
+    let one = [(90, "deny", 40_000, 40_000), (100, "allow", 1024, 65_535)];
+    case(&one, "partly", ["partly", "allow", "partly"], &[(40_000, 40_000, json!(90))]);
+    // In nobody's usual range, and by two entries.
+    let two = [(90, "deny", 8000, 9000), (95, "deny", 9001, 9999), (100, "allow", 1024, 65_535)];
+    let denied = [(8000, 9000, json!(90)), (9001, 9999, json!(95))];
+    case(&two, "partly", ["allow", "allow", "partly"], &denied);
     let ping = explained(&["--from", "eni-web", "--to", "eni-db", "icmp"]);
     assert_eq!(ping["families"][0]["client_ports"], json!([]), "it has no ports");
 }
