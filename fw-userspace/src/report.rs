@@ -7,7 +7,7 @@ mod event;
 
 use serde::Serialize;
 
-pub use conntrack::{ConnectionCount, ConnectionStatus, Flushed, Holder, ProtocolName, RuleName};
+pub use conntrack::{ConnectionCount, ConnectionStatus, Flushed, Holder, Protocol, ProtocolName, RuleName};
 pub use event::{PacketEvent, Suppressed, Tuple, verdict_name};
 
 /// What `load`, `attach`, `confirm` and `rollback` did.
@@ -209,7 +209,8 @@ pub struct RuleStats {
     pub rule: String,
     /// As written.
     pub description: Option<String>,
-    /// First packets of connections, and packets that no connection answered for.
+    /// Of a group's rule first packets of connections, and packets that no connection answered for; of an ACL's entry
+    /// every packet that it denies, or lets on and that passes.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
