@@ -206,6 +206,8 @@ impl Connection {
         let mut status = self.status();
         status.clear_flags(!(Self::SERVICE | Self::RESERVED));
         status.set_opened_by(opened_by);
+        // Anybody may take part by a SYN-ACK: its options tell nothing.
+        self.forget_windows();
         self.0.set_word(MARKS[0], 0);
         self.0.set_word(MARKS[1], 0);
         if matches!(direction, Direction::Egress) && packet.tcp_flags & tcp_flags::ACK != 0 {

@@ -62,8 +62,9 @@ impl<R: Record> Connection<R> {
         if !is_of_first && !is_of_second {
             return Effect::Unfit;
         }
-        let (first, most) = if is_of_first { (first, most) } else { (second, second_most) };
-        if !is_of_first {
+        let (first, most) = if is_of_second { (second, second_most) } else { (first, most) };
+        if is_of_second {
+            self.forget_windows();
             status.clear_flags(Connection::SEEN << opener.reverse().code());
         }
         let is_syn = flags & tcp_flags::SYN != 0;
@@ -239,7 +240,7 @@ impl<R: Record> Connection<R> {
 
     /// Of a SYN that had no effect nothing was read.
     #[inline(always)]
-    fn forget_windows(&mut self) {
+    pub(in super::super) fn forget_windows(&mut self) {
         let (mut origin, mut windows) = (self.origin(), self.windows());
         origin.set_shift_known(Direction::Ingress, false);
         origin.set_shift_known(Direction::Egress, false);
