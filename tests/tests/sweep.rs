@@ -127,7 +127,7 @@ fn a_step_of_the_sweep_is_a_part_whatever_the_table_holds() {
     fill(&table, 110_000, 0, Class::Assured);
     measure("full of live ones");
     let ticks = tick(300 * NS_PER_S);
-    table.move_times(|last_seen| last_seen.wrapping_sub(ticks));
+    table.move_times(|last_seen| last_seen.wrapping_sub(ticks), |created| created);
     measure("full of expired ones");
     assert_eq!(Store(&table).counted(), 0);
 }

@@ -251,6 +251,12 @@ impl<R: Record> Connection<R> {
         self.set_status(status);
     }
 
+    /// Moves when it was made, in ticks.
+    pub fn set_created(&mut self, tick: u32) {
+        let origin = self.origin().0 & !u64::from(u32::MAX) | u64::from(tick);
+        self.set_origin(Origin(origin));
+    }
+
     /// Where it comes from.
     #[inline(always)]
     pub fn origin(&self) -> Origin {

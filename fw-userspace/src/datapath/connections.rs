@@ -172,12 +172,13 @@ impl ConnectionTable {
         lost > moving || Store(self).counted().abs_diff(confirmed) > moving
     }
 
-    /// Changes when every connection was last seen, for tests: a clock is nobody's to move.
-    pub fn move_times(&self, moved: impl Fn(u32) -> u32) {
+    /// Changes when every connection was last seen, and when it was made, for tests: a clock is nobody's to move.
+    pub fn move_times(&self, last_seen: impl Fn(u32) -> u32, created: impl Fn(u32) -> u32) {
         let keys: Vec<FlowKey> = self.iter().map(|(key, ..)| key).collect();
         for key in keys {
             if let Some(mut connection) = Store(self).entry(&key) {
-                connection.set_last_seen(moved(connection.status().last_seen()));
+                connection.set_last_seen(last_seen(connection.status().last_seen()));
+                connection.set_created(created(connection.created()));
             }
         }
     }
