@@ -169,8 +169,14 @@ pub fn rehearse<'a, F: Frame, T: Tables<'a>>(
     scratch: &mut Scratch,
 ) -> Rehearsed {
     (scratch.begins, scratch.state) = (0, None);
+    scratch.acl = Word::of(Reason::NotConfigured);
     let decision = judge(frame, Rehearsal(tables), seen, scratch);
-    Rehearsed { decision, begins: scratch.begins != 0, state: scratch.state }
+    // Inbound the ACL has let on what the groups then refuse; outbound it comes after them.
+    let acl_rule = match (decision.acl_rule, decision.direction) {
+        (0, Direction::Ingress) => scratch.acl.lets_on(),
+        (rule, _) => rule,
+    };
+    Rehearsed { decision, acl_rule, begins: scratch.begins != 0, state: scratch.state }
 }
 
 #[inline(always)]

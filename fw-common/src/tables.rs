@@ -1,9 +1,10 @@
 //! What a decision reads and writes besides the packet.
 
-use crate::conntrack::{Class, Connection, Record};
-use crate::flow::FlowKey;
+use crate::conntrack::{Class, Connection, Record, begin_or_end};
+use crate::flow::{Direction, FlowKey};
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
+use crate::packet::Packet;
 
 /// A new connection found no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,30 @@ pub trait Tables<'a>: Copy {
     /// Two CPUs may change one entry at a time: the worst outcome is one lost update of a timestamp or a
     /// counter, or a TCP state one packet late, never another verdict than one of the two orders would give.
     fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>>;
+
+    /// [`begin_or_end`], perhaps as a function of its own.
+    #[inline(always)]
+    fn begin_or_end(
+        self,
+        connection: &mut Connection<Self::Record>,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        begin_or_end(connection, packet, direction, is_quiet)
+    }
+
+    /// The same for a copy that nobody shares.
+    #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        begin_or_end(connection, packet, direction, is_quiet)
+    }
 
     /// Forgets the entry of `key`.
     fn forget(self, key: &FlowKey);
@@ -103,6 +128,17 @@ impl<'a, T: Tables<'a>> Tables<'a> for Rehearsal<T> {
     #[inline(always)]
     fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>> {
         self.0.connection(key)
+    }
+
+    #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        self.0.begin_or_end_copy(connection, packet, direction, is_quiet)
     }
 
     #[inline(always)]

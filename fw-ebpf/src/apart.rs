@@ -5,16 +5,17 @@
 //! A pointer may be null for all that it knows, so that is asked for.
 
 use aya_ebpf::helpers::bpf_jiffies64;
-use fw_common::FlowKey;
-use fw_common::conntrack::{Class, Connection};
+use fw_common::conntrack::{self, Class, Connection, WORDS};
 use fw_common::event::{Event, Wanted};
 use fw_common::layout::head;
+use fw_common::packet::Packet;
 use fw_common::store::upkeep::STRIDE;
 use fw_common::store::{self, Place, Store};
+use fw_common::{Direction, FlowKey};
 
 use crate::flows;
 use crate::maps::{self, EVENTS, Maps, TELLERS};
-use crate::shared::Connections;
+use crate::shared::{Connections, Shared};
 
 const STORE: Store<Connections> = Store(Connections);
 
@@ -32,6 +33,22 @@ pub extern "C" fn choose(first: u32, second: u32, class: u32) -> u64 {
     store::choose(Connections, first, second, Class::from_code(class)).to_word()
 }
 
+/// [`conntrack::begin_or_end`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn begin_or_end(
+    words: *const Connection,
+    packet: *const Packet,
+    is_egress: u32,
+    is_quiet: u32,
+) -> u32 {
+    let (Some(words), Some(packet)) = (borrow(words.cast::<[Shared; WORDS]>()), borrow(packet)) else {
+        return 0;
+    };
+    let direction = if is_egress != 0 { Direction::Egress } else { Direction::Ingress };
+    conntrack::begin_or_end(&mut Connection(words), packet, direction, is_quiet != 0)
+}
+
 /// The oldest entry of a class in a bucket: [`Place::to_word`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -39,11 +56,11 @@ pub extern "C" fn oldest(bucket: u32, class: u32) -> u64 {
     store::oldest(Connections, bucket, Class::from_code(class)).to_word()
 }
 
-/// Kept connections after a search for expired ones.
+/// Kept connections after a search for expired ones, where this key may lie and elsewhere.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn reclaim(first: u32, second: u32) -> u64 {
-    store::reclaim(Connections, first, second)
+pub extern "C" fn reclaim(key: *const FlowKey) -> u64 {
+    borrow(key).map_or(u64::MAX, |key| store::reclaim(Connections, key))
 }
 
 /// Removes all that has expired from a bucket; how many that were.

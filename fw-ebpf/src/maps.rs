@@ -2,6 +2,8 @@
 //!
 //! Sizes here are the smallest; the loader sets the real ones before it creates the maps.
 
+use core::mem::offset_of;
+
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_NOEXIST};
 use aya_ebpf::btf_maps::{ArrayOfMaps, HashMap};
 use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
@@ -13,10 +15,11 @@ use fw_common::flow_log::{Flow, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
-use fw_common::store::{BUCKET_WORDS, Layout, Live, Place, Store, TAG_WORDS};
+use fw_common::packet::Packet;
+use fw_common::store::{self, BUCKET_WORDS, HASH_WORDS, Layout, Live, Place, Store, TAG_WORDS};
 use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
-use fw_common::{FlowKey, Scratch, Tables};
+use fw_common::{Direction, FlowKey, Scratch, Tables};
 
 use crate::apart;
 use crate::frame::{opaque, reread};
@@ -36,10 +39,10 @@ static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> =
 #[map]
 static TAGS: Array<[Shared; TAG_WORDS]> = Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
 
-/// How many connections are kept (the kernel does not say), where the next search for expired ones begins, and two
-/// words of the loader's.
+/// How many connections are kept (the kernel does not say), where the next search for expired ones begins, and words of the
+/// loader's.
 #[map]
-static COUNT: Array<[Shared; 4]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+static COUNT: Array<[Shared; 3 + HASH_WORDS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map]
 static DATAGRAMS: LruHashMap<FragmentKey, Datagram> =
@@ -112,7 +115,7 @@ static LAYOUT: Layout = Layout::of(1024);
 
 /// What chooses the buckets; set by the loader.
 #[unsafe(no_mangle)]
-static SECRET: u64 = 0;
+static HASH: [u64; HASH_WORDS] = store::known_words(0);
 
 /// Where the last line of POLICY begins, in bytes; set by the loader.
 #[unsafe(no_mangle)]
@@ -181,6 +184,29 @@ impl<'a> Tables<'a> for Maps {
     #[inline(always)]
     fn connection(self, key: &FlowKey) -> Option<Live<'a, Shared>> {
         Store(Connections).entry(key)
+    }
+
+    #[inline(always)]
+    fn begin_or_end(
+        self,
+        connection: &mut Live<'a, Shared>,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        let words = core::ptr::from_ref(connection.0).cast();
+        apart::begin_or_end(words, packet, direction.code().into(), is_quiet.into())
+    }
+
+    #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        apart::begin_or_end(connection, packet, direction.code().into(), is_quiet.into())
     }
 
     #[inline(always)]
@@ -259,12 +285,28 @@ pub(crate) fn counts<'a>() -> Option<&'a [Shared; 2]> {
 
 #[inline(always)]
 pub(crate) fn layout() -> Layout {
-    // SAFETY: reads words that the loader set before the program was loaded.
-    unsafe { core::ptr::read_volatile(&raw const LAYOUT) }
+    Layout {
+        ipv4: layout_word::<{ offset_of!(Layout, ipv4) }>(),
+        ipv6: layout_word::<{ offset_of!(Layout, ipv6) }>(),
+        connections: layout_word::<{ offset_of!(Layout, connections) }>(),
+    }
+}
+
+/// In assembly: what nobody asks for is then not loaded, as it is if volatile, and what is asked for is not known.
+#[inline(always)]
+fn layout_word<const OFFSET: usize>() -> u32 {
+    let word: u64;
+    // SAFETY: reads a word that the loader set before the program was loaded, and that nobody changes.
+    unsafe {
+        core::arch::asm!("{word} = *(u32 *)({at} + {offset})", word = out(reg) word, at = in(reg) &raw const LAYOUT,
+            offset = const OFFSET, options(pure, nomem, nostack, preserves_flags));
+    }
+    word as u32
 }
 
 #[inline(always)]
-pub(crate) fn secret() -> u64 {
+pub(crate) fn hash_word(index: u32) -> u64 {
+    let Some(word) = HASH.get(index as usize) else { return 0 };
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const SECRET) }
+    unsafe { core::ptr::read_volatile(word) }
 }

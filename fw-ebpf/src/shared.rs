@@ -120,8 +120,8 @@ impl<'a> Buckets<'a> for Connections {
     }
 
     #[inline(always)]
-    fn reclaim(self, first: u32, second: u32) -> u64 {
-        apart::reclaim(first, second)
+    fn reclaim(self, key: &FlowKey) -> u64 {
+        apart::reclaim(key)
     }
 
     #[inline(always)]
@@ -135,8 +135,8 @@ impl<'a> Buckets<'a> for Connections {
     }
 
     #[inline(always)]
-    fn secret(self) -> u64 {
-        maps::secret()
+    fn hash_word(self, index: u32) -> u64 {
+        maps::hash_word(index)
     }
 
     #[inline(always)]

@@ -123,6 +123,11 @@ impl Simulation {
         Some(Sighting { ifindex: binding.ifindex, hook, vlan_tags: 0 })
     }
 
+    /// Forgets all connections.
+    pub(crate) fn forget(&self) {
+        self.tables.forget();
+    }
+
     /// Moves the clock.
     pub fn wait(&self, seconds: u64) {
         self.tables.wait(seconds);

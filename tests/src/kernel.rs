@@ -18,7 +18,7 @@ use fw_common::flow_log::{Flow, RECORDING, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
 use fw_common::rehearsed::Rehearsed;
-use fw_common::store::{Layout, Store};
+use fw_common::store::{Layout, Store, known_words};
 use fw_common::verdict::{Counter, REASON_SLOTS_PER_ZONE};
 use fw_common::{FlowKey, Hook, Reason, Verdict, verdict::counter_index};
 use fw_userspace::compile::Patch;
@@ -119,7 +119,7 @@ impl Kernel {
         };
         let mut map = |name| Ok::<_, anyhow::Error>(MapData::from_fd(array(&mut object, name)?)?);
         let mut connections = ConnectionTable::of(&map("CONNECTIONS")?, &map("TAGS")?, &map("COUNT")?)?;
-        connections.found(&Founded { layout: Layout::of(MAX_CONNECTIONS), secret: 0 });
+        connections.found(&Founded { layout: Layout::of(MAX_CONNECTIONS), hash: known_words(0) });
         Ok(Self { object, policy, connections, cpus, rule_slots: 256, counted: None, age: Age::default() })
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::{Array, MapData};
 use fw_common::conntrack::{Class, Connection};
-use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store, TAG_WORDS};
+use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, HASH_WORDS, Layout, Store, TAG_WORDS, known_words};
 use fw_common::{FlowKey, Hook, Reason, Verdict};
 use fw_tests::filtered::{Filtered, web_rules};
 use fw_tests::fwctl::Output;
@@ -193,8 +193,8 @@ impl<'a> Buckets<'a> for &'a Memory {
         LAYOUT
     }
 
-    fn secret(self) -> u64 {
-        7
+    fn hash_word(self, index: u32) -> u64 {
+        known_words(7)[index as usize]
     }
 
     fn counts(self) -> Option<&'a [AtomicU64; 2]> {
@@ -336,13 +336,14 @@ fn the_words_of_the_loader_are_not_believed() {
     let loaded = Loaded::new();
     let mut live = loaded.open(80).unwrap();
     let maps = datapath::Store::open(loaded.bpffs.path()).unwrap().unwrap().maps();
-    let mut count: Array<MapData, [u64; 4]> =
+    let mut count: Array<MapData, [u64; 3 + HASH_WORDS]> =
         aya::maps::Map::from_map_data(MapData::from_pin(maps.join("COUNT")).unwrap())
             .unwrap()
             .try_into()
             .unwrap();
-    let [confirmed, cursor, _, secret] = count.get(&0, 0).unwrap();
-    count.set(0, [confirmed, cursor, u64::MAX, secret], 0).unwrap();
+    let mut words = count.get(&0, 0).unwrap();
+    words[2] = u64::MAX;
+    count.set(0, words, 0).unwrap();
     for arguments in
         [&["status"][..], &["conntrack", "list"], &["conntrack", "count"], &["conntrack", "flush", "--all"]]
     {

@@ -15,6 +15,7 @@ pub use origin::Origin;
 pub use state::{LASTING_TICKS, State, timeout};
 use state::{is_handshake, is_over, is_unanswered};
 pub use status::Status;
+pub use tcp::begin_or_end;
 pub use windows::Windows;
 
 use crate::flow::Direction;
@@ -128,6 +129,28 @@ enum Effect {
     Moves(State),
 }
 
+impl Effect {
+    /// As one word, for functions of the bytecode.
+    #[inline(always)]
+    const fn code(self) -> u32 {
+        match self {
+            Self::Nothing => 0,
+            Self::Unfit => 1,
+            Self::Moves(state) => 2 | (state as u32) << 2,
+        }
+    }
+
+    /// The reverse.
+    #[inline(always)]
+    const fn from_code(code: u32) -> Self {
+        match code & 3 {
+            0 => Self::Nothing,
+            1 => Self::Unfit,
+            _ => Self::Moves(State::from_code((code >> 2) as u8)),
+        }
+    }
+}
+
 impl Connection {
     /// Ingress's bit of what [`Connection::marks`] has sent; egress's is the next.
     pub const SEEN: u8 = 1;
@@ -167,7 +190,7 @@ impl Connection {
         } else {
             status.set_state(State::Unreplied, packet, timers);
         }
-        self.0.set_word(STATUS, status.0);
+        self.set_status(status);
     }
 
     /// A connection that is older than its entry, whoever opened it. Anybody may say so who sends a segment: what the
@@ -183,13 +206,15 @@ impl Connection {
         let mut status = self.status();
         status.clear_flags(!(Self::SERVICE | Self::RESERVED));
         status.set_opened_by(opened_by);
+        // Anybody may take part by a SYN-ACK: its options tell nothing.
+        self.forget_windows();
         self.0.set_word(MARKS[0], 0);
         self.0.set_word(MARKS[1], 0);
         if matches!(direction, Direction::Egress) && packet.tcp_flags & tcp_flags::ACK != 0 {
             self.anchor(&mut status, packet);
         }
-        status.set_state(self.state_by_fins(status, State::Adopted), packet, timers);
-        self.0.set_word(STATUS, status.0);
+        status.set_state(tcp::stream::state_by_fins(status, State::Adopted), packet, timers);
+        self.set_status(status);
     }
 
     /// What an entry of these has earned that nothing has proven yet.
@@ -223,7 +248,7 @@ impl<R: Record> Connection<R> {
     pub fn set_last_seen(&mut self, tick: u32) {
         let mut status = self.status();
         status.set_last_seen(tick);
-        self.0.set_word(STATUS, status.0);
+        self.set_status(status);
     }
 
     /// Moves when it was made, in ticks.
@@ -271,8 +296,10 @@ impl<R: Record> Connection<R> {
         idle_ns > allowed_ns
     }
 
-    /// Applies one packet. With `change` off nothing is written: another layer drops the packet.
+    /// Applies one packet. With `change` off nothing is written: another layer drops the packet. `rare` is
+    /// [`begin_or_end`], perhaps as a function of its own.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "inlined at its only call")]
     pub fn step(
         &mut self,
         packet: &Packet,
@@ -281,6 +308,7 @@ impl<R: Record> Connection<R> {
         now_ns: u64,
         timers: InterfaceLine<'_>,
         change: bool,
+        rare: impl FnOnce(&mut Self, &Packet, Direction, bool) -> u32,
     ) -> Step {
         let mut status = self.status();
         let (idle_ns, allowed_ns) = status.idle_and_ahead(now_ns);
@@ -300,10 +328,13 @@ impl<R: Record> Connection<R> {
         if !change {
             return Step::Belongs;
         }
-        self.count(bytes);
+        let mut windows = self.windows();
+        windows.count();
+        self.0.set_word(BYTES, self.bytes().wrapping_add(bytes));
         let effect = if is_tcp {
-            self.follow_tcp(&mut status, packet, direction, Status::is_quiet(idle_ns))
+            self.follow_tcp(&mut status, windows, packet, direction, Status::is_quiet(idle_ns), rare)
         } else {
+            self.set_windows(windows);
             let age = tick(now_ns).wrapping_sub(self.created());
             Effect::Moves(next_datagram(status, packet, direction, age))
         };
@@ -314,10 +345,12 @@ impl<R: Record> Connection<R> {
             Effect::Moves(next) => next,
         };
         status.set_last_seen(tick(now_ns));
-        if next as u8 != state as u8 {
-            status.set_state(next, packet, timers);
+        if next as u8 == state as u8 {
+            self.set_status(status);
+            return if matches!(next, State::OneSided) { Step::OneSided } else { Step::Belongs };
         }
-        self.0.set_word(STATUS, status.0);
+        status.set_state(next, packet, timers);
+        self.set_status(status);
         let is_own = matches!(direction, Direction::Egress);
         match next {
             State::Established | State::HalfClosed | State::Closed
@@ -325,7 +358,7 @@ impl<R: Record> Connection<R> {
             {
                 Step::Earns(Class::Assured)
             }
-            State::Lasting if !matches!(state, State::Lasting) => Step::Earns(status.lasting_class()),
+            State::Lasting => Step::Earns(status.lasting_class()),
             State::OneSided => Step::OneSided,
             _ => Step::Belongs,
         }
@@ -351,6 +384,11 @@ impl<R: Record> Connection<R> {
     #[inline(always)]
     fn set_marks(&mut self, direction: Direction, sent: u32, acked: u32) {
         self.0.set_word(word_of(direction), u64::from(sent) | (u64::from(acked) << 32));
+    }
+
+    #[inline(always)]
+    fn set_status(&mut self, status: Status) {
+        self.0.set_word(STATUS, status.0);
     }
 
     #[inline(always)]
@@ -434,7 +472,7 @@ impl core::fmt::Debug for Connection {
             .field("bytes", &self.bytes())
             .field("rule", &self.rule())
             .field("stream", &(self.origin().0 >> 57))
-            .field("windows", &(self.windows().0 >> 48))
+            .field("windows", &(self.windows().0 & 0xffff))
             .field("ingress", &self.marks(Direction::Ingress))
             .field("egress", &self.marks(Direction::Egress))
             .finish()

@@ -12,6 +12,8 @@ impl Origin {
     const GAP: u64 = 1 << 57;
     const LATE_FIN: u64 = 1 << 59;
     const SYN_PENDING: u64 = 1 << 61;
+    const SHIFT_KNOWN: u64 = 1 << 62;
+    /// Without the last two.
     const STREAM: u64 = 0x1f << 57;
 
     /// Of a connection that begins.
@@ -66,6 +68,24 @@ impl Origin {
     #[inline(always)]
     pub const fn set_syn_pending(&mut self, is_set: bool) {
         self.set(Self::SYN_PENDING, is_set);
+    }
+
+    /// A SYN of this direction has told how it shifts its windows.
+    #[inline(always)]
+    pub const fn knows_shift(self, direction: Direction) -> bool {
+        self.0 & Self::SHIFT_KNOWN << direction.code() != 0
+    }
+
+    /// Says so.
+    #[inline(always)]
+    pub const fn set_shift_known(&mut self, direction: Direction, is_set: bool) {
+        self.set(Self::SHIFT_KNOWN << direction.code(), is_set);
+    }
+
+    /// The stream is as it should be: neither a gap, nor a late FIN, nor a pending SYN.
+    #[inline(always)]
+    pub const fn is_plain(self) -> bool {
+        self.0 & Self::STREAM == 0
     }
 
     /// Nothing is unusual any more.

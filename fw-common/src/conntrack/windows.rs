@@ -3,93 +3,73 @@
 
 use crate::flow::Direction;
 
-/// Packets of both directions (48 bits: 9 years of a million a second); then four times four bits: the shifts of both
-/// directions' windows, ingress first, and the exponents of the largest ones.
+/// Four times four bits: the shifts of both directions' windows, ingress first, and the exponents of the largest ones. Then
+/// the packets of both directions (48 bits, which go round after 9 years of a million a second).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows(pub u64);
 
 impl Windows {
-    const PACKETS: u64 = (1 << 48) - 1;
-    const SHIFTS: u32 = 48;
-    const EXPONENTS: u32 = 56;
+    const PACKETS: u32 = 16;
+    const SHIFTS: u32 = 0;
+    const EXPONENTS: u32 = 8;
     /// The largest shift (RFC 7323 section 2.3). With it a window of 16 bits is below 2³⁰.
     const MOST: u64 = 14;
-    /// A shift that nobody has seen.
-    const UNKNOWN: u64 = 15;
     /// Every window counts as this large at least; netfilter's MAXACKWINCONST is 66,000
     /// (net/netfilter/nf_conntrack_proto_tcp.c).
-    const LEAST_BITS: u64 = 16;
-    /// What counts where the shift is unknown: 4 MiB, which is in the middle of what Linux grants by default
-    /// (`net.ipv4.tcp_rmem`, 6 MiB).
-    const UNKNOWN_BITS: u64 = 22;
+    const LEAST_BITS: u32 = 16;
+    /// What counts where the shift is not known: 4 MiB, which is in the middle of what Linux grants by default
+    /// (`net.ipv4.tcp_rmem`, 6 MiB). No window reaches so far without a shift.
+    const UNSEEN_EXPONENT: u64 = 22 - 16;
 
     /// No packet, and no shift is known.
-    pub const UNSEEN: Self = Self(0xff << Self::SHIFTS);
+    pub const UNSEEN: Self =
+        Self(Self::UNSEEN_EXPONENT << Self::EXPONENTS | Self::UNSEEN_EXPONENT << Self::EXPONENTS << 4);
 
     /// One packet more.
     #[inline(always)]
     pub const fn count(&mut self) {
-        // Carried away, so that it never reaches the windows.
-        let packets = self.0.wrapping_add(1) & Self::PACKETS;
-        self.0 = self.0 & !Self::PACKETS | packets;
+        self.0 = self.0.wrapping_add(1 << Self::PACKETS);
     }
 
     /// Packets of both directions.
     #[inline(always)]
     pub const fn packets(self) -> u64 {
-        self.0 & Self::PACKETS
+        self.0 >> Self::PACKETS
     }
 
     /// The shift that a SYN of this direction tells; more than 14 is 14 (RFC 7323 section 2.3).
     #[inline(always)]
     pub const fn set_shift(&mut self, direction: Direction, shift: u8) {
         let shift = if shift as u64 > Self::MOST { Self::MOST } else { shift as u64 };
-        self.put_shift(direction, shift);
+        let part = Self::part(direction);
+        self.0 &= !((0xf << Self::SHIFTS | 0xf << Self::EXPONENTS) << part);
+        self.0 |= shift << Self::SHIFTS.wrapping_add(part);
     }
 
     /// Nothing is known of either side's windows.
     #[inline(always)]
     pub const fn forget(&mut self) {
-        self.0 = self.packets() | Self::UNSEEN.0;
-    }
-
-    /// Whether a SYN has told the shift of this direction.
-    #[inline(always)]
-    pub const fn knows_shift(self, direction: Direction) -> bool {
-        self.shift(direction) != Self::UNKNOWN
+        self.0 = self.packets() << Self::PACKETS | Self::UNSEEN.0;
     }
 
     /// One side has not offered to shift windows, so neither does.
     #[inline(always)]
     pub const fn shift_none(&mut self) {
-        self.0 &= !(0xff << Self::SHIFTS);
-    }
-
-    #[inline(always)]
-    const fn put_shift(&mut self, direction: Direction, shift: u64) {
-        let place = Self::SHIFTS.wrapping_add(Self::part(direction));
-        self.0 = self.0 & !(0xf << place) | shift << place;
+        self.0 = self.packets() << Self::PACKETS;
     }
 
     /// How far the other side of this direction may be ahead of what is known.
     #[inline(always)]
     pub const fn reach(self, direction: Direction) -> u32 {
-        let bits = if self.shift(direction) == Self::UNKNOWN {
-            Self::UNKNOWN_BITS
-        } else {
-            self.exponent(direction).wrapping_add(Self::LEAST_BITS)
-        };
-        1u32.wrapping_shl(bits as u32)
+        1u32.wrapping_shl((self.exponent(direction) as u32).wrapping_add(Self::LEAST_BITS))
     }
 
     /// Notes the window of a segment that is no SYN. A larger one counts step by step: whoever sends more than fits yet is
     /// in sequence, which counts as well.
     #[inline(always)]
     pub const fn note(&mut self, direction: Direction, window: u16) {
-        let exponent = self.exponent(direction);
-        let scaled = (window as u64).wrapping_shl(self.shift(direction) as u32);
-        let bits = exponent.wrapping_add(Self::LEAST_BITS) as u32;
-        let grows = scaled.wrapping_shr(bits) != 0 && exponent < Self::MOST;
+        let scaled = (window as u32).wrapping_shl(self.shift(direction) as u32);
+        let grows = scaled > self.reach(direction);
         let place = Self::EXPONENTS.wrapping_add(Self::part(direction));
         self.0 = self.0.wrapping_add((grows as u64) << place);
     }
@@ -132,13 +112,12 @@ mod tests {
         assert_eq!(windows.reach(Direction::Egress), 1 << 30, "the largest there is");
         windows.forget();
         assert_eq!(windows.reach(Direction::Ingress), 1 << 22);
-        assert!(!windows.knows_shift(Direction::Ingress));
         assert_eq!(windows.packets(), 0);
     }
 
     #[test]
     fn the_count_goes_round_without_touching_the_windows() {
-        let mut windows = Windows(Windows::UNSEEN.0 | (1 << 48) - 1);
+        let mut windows = Windows(Windows::UNSEEN.0 | !0xffff);
         windows.count();
         assert_eq!(windows, Windows::UNSEEN);
         windows.count();

@@ -238,11 +238,17 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         let packet = &self.work.room.packet;
         let (direction, timers) = (self.direction(), self.interface);
         let step = if self.tables.records() {
-            connection.step(packet, bytes, direction, now_ns, timers, change)
+            let rare = |connection: &mut _, packet: &_, direction, is_quiet| {
+                self.tables.begin_or_end(connection, packet, direction, is_quiet)
+            };
+            connection.step(packet, bytes, direction, now_ns, timers, change, rare)
         } else {
             let mut copy = connection.copied();
             let state = copy.status().state();
-            let step = copy.step(packet, bytes, direction, now_ns, timers, change);
+            let rare = |copy: &mut _, packet: &_, direction, is_quiet| {
+                self.tables.begin_or_end_copy(copy, packet, direction, is_quiet)
+            };
+            let step = copy.step(packet, bytes, direction, now_ns, timers, change, rare);
             let is_over = matches!(step, Step::Expired | Step::Reopens);
             self.work.state = if is_over { None } else { Some(state) };
             step

@@ -52,6 +52,12 @@ impl Word {
         matches!(self.reason.verdict(), Verdict::Pass)
     }
 
+    /// The rule, if its layer lets the packet on.
+    #[inline(always)]
+    pub(crate) fn lets_on(self) -> u32 {
+        if self.passes() { self.rule } else { 0 }
+    }
+
     /// The judgement if this is the network ACL's word and the only one.
     #[inline(always)]
     fn alone(self) -> Judgement {
@@ -146,6 +152,9 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             return acl.alone();
         }
         if let Some(refusal) = self.refuse_syn() {
+            if !self.tables.records() {
+                self.work.acl = acl;
+            }
             return Judgement::of(refusal);
         }
         self.work.effect = if acl.passes() { Effect::Commit } else { Effect::Peek };

@@ -5,7 +5,7 @@ use crate::conntrack::Class;
 use crate::flow::FlowKey;
 
 use super::Buckets;
-use super::tags::TAG_BITS;
+use super::hash::Hash;
 
 /// How many buckets there are: those of IPv4 come first.
 #[repr(C)]
@@ -86,7 +86,7 @@ impl Entry {
 pub(super) struct Spot {
     pub(super) first: u32,
     pub(super) tag: u64,
-    hash: u64,
+    hash: Hash,
     base: u32,
     count: u32,
 }
@@ -98,50 +98,25 @@ impl Spot {
     }
 
     #[inline(always)]
-    pub(super) fn of_words<'a, B: Buckets<'a>>(
-        buckets: B,
-        [head, rest @ ..]: &[u64; KEY_WORDS],
-        is_ipv4: bool,
-    ) -> Self {
-        let layout = buckets.layout();
-        let mut hash = mix(buckets.secret() ^ head);
-        let (base, count) = if is_ipv4 {
-            hash = mix(hash ^ rest[0]);
-            (0, layout.ipv4)
+    pub(super) fn of_words<'a, B: Buckets<'a>>(buckets: B, words: &[u64; KEY_WORDS], is_ipv4: bool) -> Self {
+        let (hash, base, count) = if is_ipv4 {
+            let [head, addresses, ..] = *words;
+            (Hash::of_ipv4(buckets, &[head, addresses]), 0, buckets.layout().ipv4)
         } else {
-            for word in rest {
-                hash = mix(hash ^ word);
-            }
-            (layout.ipv4, layout.ipv6)
+            let layout = buckets.layout();
+            (Hash::of_ipv6(buckets, words), layout.ipv4, layout.ipv6)
         };
-        // Two values mean something else.
-        let tag = hash >> (64 - TAG_BITS);
-        let tag = tag.wrapping_add((tag.wrapping_sub(2) >> 63) << 1);
-        Self { first: base.wrapping_add(share(hash as u32, count)), tag, hash, base, count }
+        Self { first: base.wrapping_add(hash.bucket(count)), tag: hash.tag(), hash, base, count }
     }
 
     /// One of the others. Few look-ups get so far.
     #[inline(always)]
     pub(super) fn second(self) -> u32 {
-        let step = share((self.hash >> 17) as u32, self.count.wrapping_sub(1));
+        let step = self.hash.step(self.count.wrapping_sub(1));
         let second = self.first.wrapping_sub(self.base).wrapping_add(step).wrapping_add(1);
         let second = if second >= self.count { second.wrapping_sub(self.count) } else { second };
         self.base.wrapping_add(second)
     }
-}
-
-/// The number's share of so many: as a fraction of 2³².
-#[inline(always)]
-fn share(number: u32, count: u32) -> u32 {
-    (u64::from(number).wrapping_mul(u64::from(count)) >> 32) as u32
-}
-
-/// Multiplies by an odd number and folds the better half onto the other (the finaliser of wyhash does as much with 128
-/// bits, which BPF has not).
-#[inline(always)]
-fn mix(value: u64) -> u64 {
-    let product = value.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    product ^ (product >> 32)
 }
 
 /// IPv4: two words, then zeroes.

@@ -1,9 +1,11 @@
 //! The store of connections: a set-associative table in buckets of one size.
 //!
-//! A connection lies in one of two buckets, which its key and a secret choose. Each bucket has a line of tags, one for
-//! each of its places; nearly every look-up reads that line and the entry that it leads to, and one for nothing reads two
-//! such lines. A tag says what its place holds: nothing, something that is being written, or an entry of some [`Class`]. All
-//! that CPUs may dispute about are tags, and tags change by compare-and-swap only:
+//! A connection lies in one of two buckets, which its key and random words choose (`hash`).
+//!
+//! Each bucket has a line of tags, one for each of its places; nearly every look-up reads that line and the entry that it
+//! leads to, and one for nothing reads two such lines. A tag says what its place holds: nothing, something that is being
+//! written, or an entry of some [`Class`]. All that CPUs may dispute about are tags, and tags change by compare-and-swap
+//! only:
 //!
 //! - a place is claimed, written, and only then given its tag; so nobody finds a key that is half written;
 //! - an entry gets another class by some bits of its tag, where it lies: a full bucket is no hindrance;
@@ -22,6 +24,7 @@
 
 #[cfg(feature = "std")]
 mod atomic;
+mod hash;
 mod key;
 mod place;
 mod search;
@@ -33,6 +36,7 @@ use crate::flow::FlowKey;
 use crate::limits::reserved_connections;
 use crate::tables::TableFull;
 
+pub use hash::{HASH_WORDS, known_words};
 pub use key::Layout;
 use key::{Entry, KEY_WORDS, Spot, key_of_words, words_of_key};
 pub use place::Place;
@@ -110,8 +114,8 @@ pub trait Buckets<'a>: Copy {
     }
     /// [`reclaim`].
     #[inline(always)]
-    fn reclaim(self, first: u32, second: u32) -> u64 {
-        reclaim(self, first, second)
+    fn reclaim(self, key: &FlowKey) -> u64 {
+        reclaim(self, key)
     }
     /// [`clear_expired`].
     #[inline(always)]
@@ -120,8 +124,8 @@ pub trait Buckets<'a>: Copy {
     }
     /// How many there are.
     fn layout(self) -> Layout;
-    /// What no sender knows.
-    fn secret(self) -> u64;
+    /// One of the [`HASH_WORDS`] random words that no sender knows.
+    fn hash_word(self, index: u32) -> u64;
     /// Two words: how many connections are kept, expired ones included, and where the next search for
     /// expired ones begins.
     fn counts(self) -> Option<&'a [Self::Cell; 2]>;
@@ -184,7 +188,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         is_limited: bool,
     ) -> Result<Place, TableFull> {
         let spot = Spot::of(self.0, key);
-        if is_limited && !self.has_room(connection.status().flags(), spot) {
+        if is_limited && !self.has_room(connection.status().flags(), key) {
             return Err(TableFull);
         }
         for _ in 0..PLACES_TRIED {
@@ -225,7 +229,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             return Ok(());
         }
         let connection = Connection(entry).copied();
-        if !self.has_room(connection.status().flags(), Spot::of(self.0, key)) {
+        if !self.has_room(connection.status().flags(), key) {
             self.forget(place);
             return Err(TableFull);
         }
@@ -353,16 +357,16 @@ impl<'a, B: Buckets<'a>> Store<B> {
     #[inline(always)]
     pub fn takes(self, key: &FlowKey, flags: u8, class: Class) -> bool {
         let spot = Spot::of(self.0, key);
-        self.has_room(flags, spot) && !self.choose(spot, class).is_nowhere()
+        self.has_room(flags, key) && !self.choose(spot, class).is_nowhere()
     }
 
     /// Whether a connection with these flags may be added; removes some expired ones if it could not be otherwise.
     #[inline(always)]
-    fn has_room(self, flags: u8, spot: Spot) -> bool {
+    fn has_room(self, flags: u8, key: &FlowKey) -> bool {
         let max = self.0.layout().connections;
         let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
         let limit = u64::from(max.saturating_sub(kept));
-        self.counted() < limit || self.0.reclaim(spot.first, spot.second()) < limit
+        self.counted() < limit || self.0.reclaim(key) < limit
     }
 
     /// Kept connections, expired ones included.

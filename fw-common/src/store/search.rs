@@ -21,12 +21,22 @@ const REMOVED: u32 = 4;
 #[inline(always)]
 pub fn find<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> Place {
     let sought = Sought::of(key);
+    // A piece of code for either family: one for both would ask at each step which it is.
+    if sought.is_ipv4 {
+        find_sought(buckets, &Sought { is_ipv4: true, ..sought })
+    } else {
+        find_sought(buckets, &Sought { is_ipv4: false, ..sought })
+    }
+}
+
+#[inline(always)]
+fn find_sought<'a, B: Buckets<'a>>(buckets: B, sought: &Sought) -> Place {
     let spot = sought.spot(buckets);
-    let found = find_in(buckets, spot.first, spot.tag, &sought, u64::MAX);
+    let found = find_in(buckets, spot.first, spot.tag, sought, u64::MAX);
     if !found.is_nowhere() {
         return found;
     }
-    find_in(buckets, spot.second(), spot.tag, &sought, u64::MAX)
+    find_in(buckets, spot.second(), spot.tag, sought, u64::MAX)
 }
 
 /// Where else a key is, of which both CPUs that inserted it remove the same: that in the second bucket, or the higher
@@ -177,12 +187,13 @@ pub(super) fn expired<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -
 /// How many connections are kept after a search for expired ones: in a key's own buckets, and in the next ones
 /// of all, so that every bucket has its turn.
 #[inline(always)]
-pub fn reclaim<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> u64 {
+pub fn reclaim<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> u64 {
     let Some([_, cursor]) = buckets.counts() else { return u64::MAX };
     let start = cursor.load();
     cursor.store(start.wrapping_add(u64::from(SWEPT)));
-    sweep::<_, REMOVED>(buckets, first);
-    sweep::<_, REMOVED>(buckets, second);
+    let spot = Spot::of(buckets, key);
+    sweep::<_, REMOVED>(buckets, spot.first);
+    sweep::<_, REMOVED>(buckets, spot.second());
     let Layout { ipv4, ipv6, .. } = buckets.layout();
     for step in 0..SWEPT {
         let next = (start as u32).wrapping_add(step);

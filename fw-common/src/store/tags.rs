@@ -5,6 +5,7 @@
 
 use crate::conntrack::{Class, Status};
 
+use super::hash::TAG_BITS;
 use super::key::Entry;
 use super::{ATTEMPTS, Buckets, Cell, Layout, TAG_WORDS};
 
@@ -13,7 +14,6 @@ pub(super) const FREE: u64 = 0;
 /// Somebody writes there.
 pub(super) const BUSY: u64 = 1;
 /// What of a tag the key chooses; above it is the code of a [`Class`].
-pub(super) const TAG_BITS: u32 = 13;
 const HASH: u64 = (1 << TAG_BITS) - 1;
 /// The bit of what is kept.
 pub(super) const KEPT: u64 = 0x8000;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aya::maps::{Array, MapData, MapError, MapInfo};
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, Connection};
-use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, Layout, Store, TAG_WORDS};
+use fw_common::store::{BUCKET_WORDS, Bucket, Buckets, HASH_WORDS, Layout, Store, TAG_WORDS};
 
 use super::clock::monotonic_ns;
 use super::mapping::Mapping;
@@ -21,9 +21,9 @@ pub(super) const TAGS: &str = "TAGS";
 pub(super) const COUNT: &str = "COUNT";
 
 /// Words of [`COUNT`]: confirmed connections, the cursor of the search for expired ones, and, written once by the
-/// loader, how many connections there may be, in the upper half how many buckets are those of IPv4, and what chooses
-/// among them.
-const COUNT_WORDS: usize = 4;
+/// loader, how many connections there may be, in the upper half how many buckets are those of IPv4, and the words that
+/// choose among them.
+pub(super) const COUNT_WORDS: usize = 3 + HASH_WORDS;
 
 /// The connections of a loaded object.
 pub struct ConnectionTable {
@@ -38,25 +38,26 @@ pub struct ConnectionTable {
 pub struct Founded {
     /// How many buckets there are.
     pub layout: Layout,
-    /// What chooses among them.
-    pub secret: u64,
+    /// What chooses among them: see [`Buckets::hash_word`].
+    pub hash: [u64; HASH_WORDS],
 }
 
 impl Founded {
-    /// With a new secret.
+    /// With new random words.
     pub fn new(layout: Layout) -> Result<Self> {
-        let mut secret = [0; 8];
-        // SAFETY: fills exactly these bytes.
-        let filled = unsafe { libc::getrandom(secret.as_mut_ptr().cast(), secret.len(), 0) };
-        if filled != secret.len() as isize {
+        let mut hash = [0; HASH_WORDS];
+        let bytes = size_of_val(&hash);
+        // SAFETY: fills exactly these bytes, in which every value is a number.
+        let filled = unsafe { libc::getrandom(hash.as_mut_ptr().cast(), bytes, 0) };
+        if filled != bytes as isize {
             return Err(Error::system(format!("no random numbers: {}", std::io::Error::last_os_error())));
         }
-        Ok(Self { layout, secret: u64::from_ne_bytes(secret) })
+        Ok(Self { layout, hash })
     }
 
-    /// The values of the programs' globals, by name.
-    pub fn globals(&self) -> ([u32; 3], u64) {
-        ([self.layout.ipv4, self.layout.ipv6, self.layout.connections], self.secret)
+    /// The values of the programs' globals `LAYOUT` and `HASH`.
+    pub fn globals(&self) -> ([u32; 3], [u64; HASH_WORDS]) {
+        ([self.layout.ipv4, self.layout.ipv6, self.layout.connections], self.hash)
     }
 
     /// What the store in these pinned maps was told; without mapping its memory, for which the kernel enters every page at
@@ -74,10 +75,10 @@ impl Founded {
     }
 
     fn from_words(words: &[u64; COUNT_WORDS], total: u32) -> Result<Self> {
-        let [_, _, max, secret] = *words;
+        let [_, _, max, hash @ ..] = *words;
         let (connections, ipv4) = (max as u32, (max >> 32) as u32);
         match total.checked_sub(ipv4) {
-            Some(ipv6) => Ok(Self { layout: Layout { ipv4, ipv6, connections }, secret }),
+            Some(ipv6) => Ok(Self { layout: Layout { ipv4, ipv6, connections }, hash }),
             None => {
                 Err(map_error(COUNT, &format!("it says {ipv4} buckets of IPv4, there are {total} in all")))
             }
@@ -119,10 +120,12 @@ impl ConnectionTable {
     /// Tells a new store what its programs were told.
     pub fn found(&mut self, founded: &Founded) {
         self.founded = *founded;
-        let [.., max, secret] = self.counts() else { return };
+        let [_, _, max, hash @ ..] = self.counts() else { return };
         let Layout { ipv4, connections, .. } = founded.layout;
         max.store(u64::from(connections) | u64::from(ipv4) << 32, Ordering::Relaxed);
-        secret.store(founded.secret, Ordering::Relaxed);
+        for (word, value) in hash.iter().zip(founded.hash) {
+            word.store(value, Ordering::Relaxed);
+        }
     }
 
     /// What it was told.
@@ -216,8 +219,8 @@ impl<'a> Buckets<'a> for &'a ConnectionTable {
         self.founded().layout
     }
 
-    fn secret(self) -> u64 {
-        self.founded().secret
+    fn hash_word(self, index: u32) -> u64 {
+        self.founded.hash.get(index as usize).copied().unwrap_or_default()
     }
 
     fn counts(self) -> Option<&'a [AtomicU64; 2]> {

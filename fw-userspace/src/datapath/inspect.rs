@@ -190,6 +190,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
         confirm_within_s: None,
         adopt_s: 0,
         taken_over: 0,
+        taken_over_by: Vec::new(),
         notes: Vec::new(),
     }
 }

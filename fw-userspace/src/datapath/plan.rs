@@ -7,6 +7,7 @@ use super::devices::Device;
 use super::hooks;
 use super::state::{Hook, Side, Via};
 use super::store::Store;
+use super::takeover::Ends;
 use crate::compile::{Binding, Carries, Older, OpenRules, attached};
 use crate::error::{Error, Result};
 use crate::model::{Attachment, Faces, Mode, Policy};
@@ -16,8 +17,10 @@ use crate::model::{Attachment, Faces, Mode, Policy};
 pub(super) struct Plan {
     pub(super) bindings: Vec<Binding>,
     pub(super) hooks: Vec<Hook>,
-    /// Devices that were not filtered before and face the network: their addresses are this host's own.
+    /// Devices that were not filtered before.
     pub(super) newcomers: Vec<u32>,
+    /// Of those, and of the others that adopt: whose connections they carry.
+    pub(super) ends: Ends,
     /// (interface or subnet, device as named).
     pub(super) pending: Vec<(String, String)>,
     pub(super) notes: Vec<String>,
@@ -53,6 +56,7 @@ pub(super) fn make(
     adoption: Adoption<'_>,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
+    let mut faces = BTreeMap::new();
     for (carries, attachment) in attached(policy) {
         let mut meant = meant(devices, said, &carries, attachment);
         let exists = !meant.is_empty();
@@ -70,8 +74,10 @@ pub(super) fn make(
                 )));
             }
             plan.add(device, &carries, attachment, store, current, adoption)?;
+            faces.insert(device.ifindex, attachment.faces);
         }
     }
+    plan.find_ends(devices, &faces, adoption);
     Ok(plan)
 }
 
@@ -136,7 +142,7 @@ impl Plan {
         // What has passed unfiltered since rules were not confirmed in time has no entries either.
         let filtering = current.filter(|current| current.is_in_force);
         let before = filtering.and_then(|current| current.state.bindings.iter().find(is_same));
-        if before.is_none() && attachment.faces == Faces::Network {
+        if before.is_none() {
             self.newcomers.push(device.ifindex);
         }
         let mut binding = bind(device, carries);
@@ -144,7 +150,6 @@ impl Plan {
             Some((before, current)) => {
                 let older = current.state.open_rules.older(carries.name(), adoption.open_rules);
                 binding.go_on_adopting(before, older, adoption.now_ns, adoption.until_ns);
-                binding.served.clone_from(&before.served);
             }
             None => (binding.adopt_until_ns, binding.older) = (adoption.until_ns, Older::all()),
         }
@@ -161,6 +166,24 @@ impl Plan {
         let via = sent.map_or_else(tc, |hook| hook.via);
         self.hooks.push(hook(device, carries, Side::Sent, via, "the sent side is always TC".to_owned()));
         Ok(())
+    }
+
+    /// Looks where the connections of these devices end, and which ports are listened on there.
+    fn find_ends(&mut self, devices: &[Device], faces: &BTreeMap<u32, Faces>, adoption: Adoption<'_>) {
+        let adopts = |binding: &&Binding| binding.adopt_until_ns > adoption.now_ns;
+        let adopting: BTreeSet<u32> =
+            self.bindings.iter().filter(adopts).map(|binding| binding.ifindex).collect();
+        let asked = |device: &Device| {
+            let is_asked = self.newcomers.contains(&device.ifindex) || adopting.contains(&device.ifindex);
+            faces.get(&device.ifindex).copied().filter(|_| is_asked)
+        };
+        self.ends = Ends::find(devices.iter().filter_map(|device| Some((device, asked(device)?))));
+        let adopting = self.bindings.iter().filter(adopts);
+        for (ifindex, ports) in self.ends.served(adopting) {
+            for binding in self.bindings.iter_mut().filter(|binding| binding.ifindex == ifindex) {
+                binding.served.clone_from(&ports);
+            }
+        }
     }
 
     fn choose(&mut self, store: &Store, device: &Device, mode: Mode) -> Result<(Via, String)> {

@@ -14,7 +14,7 @@ use fw_common::layout::Line;
 use fw_common::store::{BUCKET_WORDS, Layout, TAG_WORDS};
 use fw_common::verdict::Counter;
 
-use super::connections::{CONNECTIONS, COUNT, ConnectionTable, Founded, TAGS};
+use super::connections::{CONNECTIONS, COUNT, COUNT_WORDS, ConnectionTable, Founded, TAGS};
 use super::object::{OBJECT, with_policy_bytes};
 use crate::error::{Error, Result};
 use crate::fnv::fnv;
@@ -40,7 +40,7 @@ pub(super) const MOVE_IN: &str = "move_in";
 /// multiple of what stands here. SCRATCH is not pinned: it means nothing between packets, and another build may need
 /// more of it.
 pub(super) const MAPS: [(&str, usize); 11] = [
-    (COUNT, 4 * size_of::<u64>()),
+    (COUNT, COUNT_WORDS * size_of::<u64>()),
     (POLICY, size_of::<Line>()),
     (CONNECTIONS, BUCKET_WORDS * size_of::<u64>()),
     (TAGS, TAG_WORDS * size_of::<u64>()),
@@ -106,15 +106,15 @@ pub(super) fn load_object(sizes: &Sizes, pins: &BTreeMap<&'static str, std::path
     }
     let last = u64::from(sizes.policy_lines - 1) * size_of::<Line>() as u64;
     loader.override_global("POLICY_LAST", &last, true);
-    // A store that is there keeps its secret: its connections lie where that one put them.
+    // A store that is there keeps its hash: its connections lie where that one put them.
     let is_new = pins.get(COUNT).is_none_or(|pin| !pin.exists());
     let founded = match pins.get(COUNT) {
         Some(pin) if !is_new => Founded::of(pin.parent().unwrap_or(pin))?,
         _ => Founded::new(sizes.connections)?,
     };
-    let (layout, secret) = founded.globals();
+    let (layout, hash) = founded.globals();
     loader.override_global("LAYOUT", &layout, true);
-    loader.override_global("SECRET", &secret, true);
+    loader.override_global("HASH", &hash, true);
     let image = with_policy_bytes(sizes.policy_lines * size_of::<Line>() as u32);
     let mut object = loader.load(&image).map_err(|error| load_error(&error))?;
     if is_new {

@@ -12,7 +12,7 @@ pub struct ConnectionStatus<'a> {
     /// Interface, or subnet for a router's leg; `-` if it left the rules.
     pub interface: &'a str,
     /// `tcp`, `udp`, `icmp`, `icmpv6` or a number.
-    pub protocol: ProtocolName,
+    pub protocol: Protocol,
     /// The interface's end.
     pub local: IpAddr,
     /// TCP and UDP.
@@ -66,9 +66,15 @@ impl fmt::Display for RuleName<'_> {
     }
 }
 
-/// `tcp`, `udp`, `icmp`, `icmpv6`, or another protocol's number.
+/// A protocol as people name it: `tcp`, `udp`, `icmp`, `icmpv6`, or another one's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProtocolName(pub u8);
+
+impl Serialize for ProtocolName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl fmt::Display for ProtocolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,7 +88,32 @@ impl fmt::Display for ProtocolName {
     }
 }
 
-impl Serialize for ProtocolName {
+/// The protocol of a packet. The ICMP of the other family is one like any other, without types: only its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Protocol {
+    /// IP protocol.
+    pub number: u8,
+    /// The packet's family, else it is IPv6.
+    pub is_ipv4: bool,
+}
+
+impl Protocol {
+    /// Whether it is the ICMP of its family, which has types.
+    pub fn is_icmp(self) -> bool {
+        self.number == if self.is_ipv4 { protocol::ICMP } else { protocol::ICMPV6 }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            number @ (protocol::ICMP | protocol::ICMPV6) if !self.is_icmp() => f.pad(&number.to_string()),
+            number => ProtocolName(number).fmt(f),
+        }
+    }
+}
+
+impl Serialize for Protocol {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -125,4 +156,16 @@ pub struct Flushed {
     pub flushed: u64,
     /// Its memory was damaged: the table was made anew, with the connections that could be found in it.
     pub rebuilt: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn icmp_has_its_name_in_its_own_family() {
+        let names = |is_ipv4| [1, 58, 6, 47].map(|number| Protocol { number, is_ipv4 }.to_string());
+        assert_eq!(names(true), ["icmp", "58", "tcp", "47"]);
+        assert_eq!(names(false), ["1", "icmpv6", "tcp", "47"]);
+    }
 }

@@ -56,16 +56,19 @@ impl<R: Record> Connection<R> {
         if flags & tcp_flags::ACK == 0 {
             return Effect::Nothing;
         }
-        let is_of_second = has_second && start.wrapping_sub(second) <= second_most.wrapping_sub(second);
-        let (first, most) = if is_of_second { (second, second_most) } else { (first, most) };
         let room = if matches!(status.state(), State::OneSided) { ALONE } else { 0 };
-        if start.wrapping_sub(first) > most.wrapping_sub(first).wrapping_add(room) {
+        let is_of_first = start.wrapping_sub(first) <= most.wrapping_sub(first).wrapping_add(room);
+        let is_of_second = has_second && start.wrapping_sub(second) <= second_most.wrapping_sub(second);
+        if !is_of_first && !is_of_second {
             return Effect::Unfit;
         }
+        let (first, most) = if is_of_second { (second, second_most) } else { (first, most) };
         if is_of_second {
+            self.forget_windows();
             status.clear_flags(Connection::SEEN << opener.reverse().code());
         }
-        let end = start.wrapping_add(packet.stream_len());
+        let is_syn = flags & tcp_flags::SYN != 0;
+        let end = start.wrapping_add(packet.stream_len()).wrapping_sub(u32::from(is_syn));
         self.set_marks(opener, first, if is_ahead(end, most) { end } else { most });
         Effect::Moves(State::OneSided)
     }
@@ -219,22 +222,30 @@ impl<R: Record> Connection<R> {
     /// neither does (RFC 7323 section 2.2).
     #[inline(always)]
     pub(crate) fn note_shift(&mut self, packet: &Packet, direction: Direction) {
-        let mut windows = self.windows();
-        if !windows.knows_shift(direction) {
-            match packet.window_shift {
-                Packet::SHIFT_UNREAD => {}
-                Packet::SHIFT_NONE => windows.shift_none(),
-                shift => windows.set_shift(direction, shift),
-            }
-            self.set_windows(windows);
+        let mut origin = self.origin();
+        if origin.knows_shift(direction) || packet.window_shift == Packet::SHIFT_UNREAD {
+            return;
         }
+        let mut windows = self.windows();
+        origin.set_shift_known(direction, true);
+        if packet.window_shift == Packet::SHIFT_NONE {
+            origin.set_shift_known(direction.reverse(), true);
+            windows.shift_none();
+        } else {
+            windows.set_shift(direction, packet.window_shift);
+        }
+        self.set_origin(origin);
+        self.set_windows(windows);
     }
 
     /// Of a SYN that had no effect nothing was read.
     #[inline(always)]
-    fn forget_windows(&mut self) {
-        let mut windows = self.windows();
+    pub(in super::super) fn forget_windows(&mut self) {
+        let (mut origin, mut windows) = (self.origin(), self.windows());
+        origin.set_shift_known(Direction::Ingress, false);
+        origin.set_shift_known(Direction::Egress, false);
         windows.forget();
+        self.set_origin(origin);
         self.set_windows(windows);
     }
 

@@ -18,18 +18,39 @@
 //! anew, and so does the entry.
 
 mod handshake;
-mod stream;
+pub(super) mod stream;
 #[cfg(test)]
 mod tests;
 
-use super::{Connection, Effect, Record, State, Status, is_handshake};
+use super::{Connection, Effect, Record, State, Status, Windows, is_handshake};
 use crate::flow::Direction;
 use crate::packet::{Packet, tcp_flags};
 
 impl<R: Record> Connection<R> {
-    /// Applies a segment. `is_quiet`: nothing has had an effect for a while.
+    /// Applies a segment. `windows` are the connection's, with this packet; `is_quiet`: nothing has had an effect for a while.
     #[inline(always)]
     pub(super) fn follow_tcp(
+        &mut self,
+        status: &mut Status,
+        windows: Windows,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+        rare: impl FnOnce(&mut Self, &Packet, Direction, bool) -> u32,
+    ) -> Effect {
+        let state = status.state();
+        if !is_control(packet) && matches!(state, State::Established | State::HalfClosed) {
+            return self.flow(status, state, windows, packet, direction, is_quiet);
+        }
+        self.set_windows(windows);
+        let effect = Effect::from_code(rare(self, packet, direction, is_quiet));
+        *status = self.status();
+        effect
+    }
+
+    /// What few segments of a connection do.
+    #[inline(always)]
+    fn begin_or_end(
         &mut self,
         status: &mut Status,
         packet: &Packet,
@@ -37,29 +58,40 @@ impl<R: Record> Connection<R> {
         is_quiet: bool,
     ) -> Effect {
         let state = status.state();
+        let is_control = is_control(packet);
         if matches!(state, State::Reset) {
             return Effect::Nothing;
         }
-        let is_control = packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0;
-        if !is_handshake(state) {
-            return if is_control {
-                self.control(status, packet, direction)
-            } else {
-                self.flow(status, state, packet, direction, is_quiet)
-            };
-        }
-        let effect = if matches!(state, State::SynReceived) {
-            self.complete(status, packet, direction)
-        } else {
-            self.answer(status, packet, direction)
+        let (effect, state) = match (is_handshake(state), is_control) {
+            (false, true) => (self.control(status, packet, direction), state),
+            (false, false) => (Effect::Moves(state), state),
+            (true, _) => (self.handshake(status, state, packet, direction), State::Established),
         };
-        if !matches!(effect, Effect::Moves(State::Established)) || is_control {
+        let goes_on = matches!(effect, Effect::Moves(moved) if moved as u8 == state as u8);
+        if is_control || !goes_on {
             return effect;
         }
         // It may carry data or a FIN already. Numbers that do not fit undo no proof.
-        match self.flow(status, State::Established, packet, direction, false) {
+        let is_new = is_handshake(status.state());
+        match self.flow(status, state, self.windows(), packet, direction, is_quiet && !is_new) {
             Effect::Moves(state) => Effect::Moves(state),
-            Effect::Nothing | Effect::Unfit => effect,
+            _ if is_new => effect,
+            misfit => misfit,
+        }
+    }
+
+    #[inline(always)]
+    fn handshake(
+        &mut self,
+        status: &mut Status,
+        state: State,
+        packet: &Packet,
+        direction: Direction,
+    ) -> Effect {
+        if matches!(state, State::SynReceived) {
+            self.complete(status, packet, direction)
+        } else {
+            self.answer(status, packet, direction)
         }
     }
 
@@ -68,6 +100,26 @@ impl<R: Record> Connection<R> {
     fn has(status: Status, flag: u8, direction: Direction) -> bool {
         status.flags() & (flag << direction.code()) != 0
     }
+}
+
+/// What the few segments do that are not simply the next ones of a connection: how its entry goes on, as a word that
+/// [`Connection::step`] reads.
+#[inline(always)]
+pub fn begin_or_end<R: Record>(
+    connection: &mut Connection<R>,
+    packet: &Packet,
+    direction: Direction,
+    is_quiet: bool,
+) -> u32 {
+    let mut status = connection.status();
+    let effect = connection.begin_or_end(&mut status, packet, direction, is_quiet);
+    connection.set_status(status);
+    effect.code()
+}
+
+#[inline(always)]
+fn is_control(packet: &Packet) -> bool {
+    packet.tcp_flags & (tcp_flags::SYN | tcp_flags::RST) != 0
 }
 
 /// Whether a sequence number lies behind another, on a circle.

@@ -1,6 +1,6 @@
 //! Behind the handshake: what moves the marks of a connection, and what ends it.
 
-use super::super::{Connection, Effect, Origin, Record, State, Status};
+use super::super::{Connection, Effect, MARKS, Origin, Record, State, Status, Windows};
 use super::is_ahead;
 use crate::flow::Direction;
 use crate::packet::{Fragment, Packet, tcp_flags};
@@ -45,32 +45,55 @@ impl<R: Record> Connection<R> {
         &mut self,
         status: &mut Status,
         state: State,
+        mut windows: Windows,
         packet: &Packet,
         direction: Direction,
         is_quiet: bool,
     ) -> Effect {
         let other = direction.reverse();
-        let is_anchored = Self::is_anchored(*status);
+        // All of it once: what CPUs share is read again each time.
+        let origin = self.origin();
+        let [ingress, egress] = MARKS.map(|word| self.0.word(word));
+        let (own, others) = match direction {
+            Direction::Ingress => (ingress, egress),
+            Direction::Egress => (egress, ingress),
+        };
+        let (end, other_end) = (own as u32, others as u32);
+        let (reach, granted) = (windows.reach(direction), windows.reach(other));
+        let start = packet.sequence.wrapping_sub(end).wrapping_add(granted);
+        let ack = packet.acknowledgement.wrapping_sub(other_end).wrapping_add(reach);
+        let most = if origin.has_gap(other) { reach.wrapping_shl(1) } else { reach };
         // No segment of a live connection is without ACK (RFC 9293 section 3.5.2).
         let has_ack = packet.tcp_flags & tcp_flags::ACK != 0;
-        let (end, _) = self.marks(direction);
-        let (other_end, _) = self.marks(other);
-        let (windows, origin) = (self.windows(), self.origin());
-        let (own, granted) = (windows.reach(direction), windows.reach(other));
-        let start = packet.sequence.wrapping_sub(end).wrapping_add(granted);
-        let ack = packet.acknowledgement.wrapping_sub(other_end).wrapping_add(own);
-        let most = if origin.has_gap(other) { own.wrapping_shl(1) } else { own };
-        if !has_ack || !is_anchored || start > granted.wrapping_shl(1) || ack > most {
+        if !has_ack || !Self::is_anchored(*status) || start > granted.wrapping_shl(1) || ack > most {
+            self.set_windows(windows);
             return self.misfit(status, state, packet, direction, is_quiet);
         }
-        self.note_sent(status, origin, packet, direction);
-        let next = match self.state_by_fins(*status, state) {
+        windows.note(direction, packet.window);
+        self.set_windows(windows);
+        let acked = (own >> 32) as u32;
+        let is_fin = packet.tcp_flags & tcp_flags::FIN != 0;
+        let is_usual = origin.is_plain()
+            && !is_fin
+            && Self::has(*status, Connection::ACKED, direction)
+            && !is_ahead(packet.sequence, end)
+            && packet.fragment == Fragment::Whole;
+        if is_usual {
+            // Both only ever move forward.
+            let behind = packet.sequence.wrapping_add(packet.payload_len);
+            let end = if is_ahead(behind, end) { behind } else { end };
+            let ack = packet.acknowledgement;
+            let acked = if is_ahead(ack, acked) { ack } else { acked };
+            self.set_marks(direction, end, acked);
+        } else {
+            self.note_unusual(status, origin, packet, direction);
+        }
+        let next = match state_by_fins(*status, state) {
             // Heard from a side that nobody has to believe: what it says fits what the other has said.
             State::Adopted if matches!(direction, Direction::Ingress) => State::Established,
             next => next,
         };
-        let is_late = matches!(state, State::Closed) && packet.tcp_flags & tcp_flags::FIN == 0;
-        if is_late { Effect::Nothing } else { Effect::Moves(next) }
+        if matches!(state, State::Closed) && !is_fin { Effect::Nothing } else { Effect::Moves(next) }
     }
 
     /// A segment whose numbers do not fit. The interface's own side knows better, where nothing has fitted for a while: the
@@ -93,7 +116,7 @@ impl<R: Record> Connection<R> {
             return Effect::Unfit;
         }
         self.anchor(status, packet);
-        Effect::Moves(self.state_by_fins(*status, state))
+        Effect::Moves(state_by_fins(*status, state))
     }
 
     /// Takes all marks from a segment of the interface's own side.
@@ -115,9 +138,9 @@ impl<R: Record> Connection<R> {
         self.set_windows(windows);
     }
 
-    /// Moves the marks by a segment that fits.
+    /// Moves the marks by a segment that fits, and is not simply the next one.
     #[inline(always)]
-    fn note_sent(&mut self, status: &mut Status, was: Origin, packet: &Packet, direction: Direction) {
+    fn note_unusual(&mut self, status: &mut Status, was: Origin, packet: &Packet, direction: Direction) {
         let other = direction.reverse();
         let mut origin = was;
         let (mut end, mut acked) = self.marks(direction);
@@ -166,19 +189,6 @@ impl<R: Record> Connection<R> {
         if origin != was {
             self.set_origin(origin);
         }
-        let mut windows = self.windows();
-        windows.note(direction, packet.window);
-        self.set_windows(windows);
-    }
-
-    /// How far a connection is by those who have closed.
-    #[inline(always)]
-    pub(in super::super) fn state_by_fins(&self, status: Status, state: State) -> State {
-        match status.flags() / Connection::FIN & 3 {
-            0 => state,
-            3 => State::Closed,
-            _ => State::HalfClosed,
-        }
     }
 
     /// Whether both sides' ends are known.
@@ -193,5 +203,15 @@ impl<R: Record> Connection<R> {
     fn is_acked(&self, status: Status, direction: Direction) -> bool {
         let is_lent = direction.code() == status.opened_by() && self.origin().has_syn_pending();
         Self::has(status, Connection::ACKED, direction) && !is_lent
+    }
+}
+
+/// How far a connection is by those who have closed.
+#[inline(always)]
+pub(in super::super) fn state_by_fins(status: Status, state: State) -> State {
+    match status.flags() / Connection::FIN & 3 {
+        0 => state,
+        3 => State::Closed,
+        _ => State::HalfClosed,
     }
 }

@@ -1,6 +1,7 @@
 //! Every state, and every segment that somebody can send who does not know the numbers.
 
 use super::super::{Class, Connection, State, Step, Windows};
+use super::begin_or_end;
 use crate::flow::Direction::{self, Egress, Ingress};
 use crate::layout::{Interface, InterfaceLine, Line};
 use crate::packet::{Packet, protocol, tcp_flags};
@@ -51,7 +52,7 @@ impl Rig {
 
     fn step(&mut self, by_opener: bool, packet: Packet) -> Step {
         let direction = if by_opener { self.opener } else { self.opener.reverse() };
-        self.connection.step(&packet, 60, direction, self.now, InterfaceLine(&line()), true)
+        self.connection.step(&packet, 60, direction, self.now, InterfaceLine(&line()), true, begin_or_end)
     }
 
     fn state(&self) -> State {
@@ -142,7 +143,15 @@ fn no_segment_of_a_sender_who_does_not_know_the_numbers_changes_anything() {
                     let packet = segment(flags, sequence, acknowledgement, len);
                     // The other side's: whoever sends as this one is it. Half a minute later, so that it shows.
                     let now = NOW + 9 * S;
-                    let step = connection.step(&packet, 60, Ingress, now, InterfaceLine(&line()), true);
+                    let step = connection.step(
+                        &packet,
+                        60,
+                        Ingress,
+                        now,
+                        InterfaceLine(&line()),
+                        true,
+                        begin_or_end,
+                    );
                     let what = || std::format!("{name}, opened by {opener:?}: {packet:?}");
                     if matches!(step, Step::Reopens | Step::CounterSyn) {
                         assert_eq!(flags, SYN, "{}: for the rules to judge", what());
