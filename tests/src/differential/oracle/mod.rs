@@ -1,8 +1,8 @@
 //! What should become of a packet: the documentation once more, as lists that are looked through from top to bottom.
 //!
-//! Written to be read beside `docs/packets.md`. It shares only words with the core (reasons, verdicts, directions) and
-//! judges packets as their senders meant them, so that no mistake of the parser, the compiler, the searches or the
-//! tracking can be in it as well.
+//! Written to be read beside `docs/packets.md` and `docs/connections.md`. It shares only words with the core (reasons,
+//! verdicts, directions) and judges packets as their senders meant them, so that no mistake of the parser, the compiler,
+//! the searches or the tracking can be in it as well.
 
 mod connections;
 mod flowing;
