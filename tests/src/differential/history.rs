@@ -192,8 +192,8 @@ const OFFS: [u32; 22] = [
     (1 << 30) + 1,
     1 << 31,
 ];
-/// Bytes of a segment: as many at most as a kernel test run takes.
-const LENS: [usize; 6] = [0, 0, 0, 10, 1460, 3000];
+/// Bytes of a segment: as many at most as `fwctl explain` takes without cutting the frame.
+const LENS: [usize; 6] = [0, 0, 0, 10, 1460, 2800];
 /// Around the idle seconds of all states.
 const WAITS: [u64; 29] = [
     1, 2, 3, 5, 9, 10, 11, 20, 29, 30, 31, 44, 45, 46, 59, 60, 61, 89, 90, 91, 119, 120, 121, 179, 180, 181,
