@@ -58,7 +58,7 @@ pub struct Packet {
     /// TCP window, as it stands in the segment.
     pub window: u16,
     /// Of a SYN with ACK, and of a first SYN when its flow begins: by how much its side will shift its windows (RFC 7323),
-    /// [`Packet::SHIFT_NONE`] if it will not. Else [`Packet::SHIFT_UNREAD`].
+    /// [`Packet::SHIFT_NONE`] if it will not. Of a first SYN before that [`Packet::SHIFT_UNREAD`]; of others nothing.
     pub window_shift: u8,
     /// TCP payload bytes.
     pub payload_len: u32,

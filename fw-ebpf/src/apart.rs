@@ -30,7 +30,7 @@ pub extern "C" fn find(key: *const FlowKey) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn choose(first: u32, second: u32, class: u32) -> u64 {
-    store::choose(Connections, first, second, Class::from_code(class)).to_word()
+    store::choose(Connections, first, second, class).to_word()
 }
 
 /// [`conntrack::begin_or_end`].
@@ -53,7 +53,7 @@ pub extern "C" fn begin_or_end(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn oldest(bucket: u32, class: u32) -> u64 {
-    store::oldest(Connections, bucket, Class::from_code(class)).to_word()
+    store::oldest(Connections, bucket, class).to_word()
 }
 
 /// Kept connections after a search for expired ones, where this key may lie and elsewhere.
@@ -99,7 +99,14 @@ pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, clas
     let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else {
         return Place::NOWHERE.to_word();
     };
-    STORE.place(key, connection, Class::from_code(class), true).unwrap_or(Place::NOWHERE).to_word()
+    STORE.place(key, connection, class, true).unwrap_or(Place::NOWHERE).to_word()
+}
+
+/// 1 if [`Store::place`] would find room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn takes(key: *const FlowKey, flags: u32, class: u32) -> u32 {
+    borrow(key).map_or(0, |key| u32::from(STORE.takes(key, flags as u8, class)))
 }
 
 /// [`Store::settle`].
@@ -116,7 +123,7 @@ pub extern "C" fn settle(key: *const FlowKey, place: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn promote(key: *const FlowKey, class: u32) -> u32 {
-    borrow(key).map_or(0, |key| u32::from(STORE.promote(key, Class::from_code(class)).is_ok()))
+    borrow(key).map_or(0, |key| u32::from(STORE.promote_to(key, class).is_ok()))
 }
 
 /// Tells of the packet that was judged last on this CPU, if that is still wanted and may be: [`Event::words`].

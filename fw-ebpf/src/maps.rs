@@ -231,7 +231,7 @@ impl<'a> Tables<'a> for Maps {
 
     #[inline(always)]
     fn has_room(self, key: &FlowKey, flags: u8, class: Class) -> bool {
-        Store(Connections).takes(key, flags, class)
+        apart::takes(key, flags.into(), class.code()) != 0
     }
 
     #[inline(always)]

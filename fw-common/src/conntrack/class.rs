@@ -24,10 +24,13 @@ impl Class {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Inbound, Self::Reserved, Self::Outbound, Self::Stream, Self::Assured];
 
+    /// The bit of those codes whose classes are kept.
+    pub const KEPT: u32 = 4;
+
     /// Whether it counts against the number of connections that there may be.
     #[inline(always)]
     pub const fn is_kept(self) -> bool {
-        self.code() & 4 != 0
+        self.code() & Self::KEPT != 0
     }
 
     /// As stored.

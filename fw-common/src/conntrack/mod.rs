@@ -332,7 +332,7 @@ impl<R: Record> Connection<R> {
         windows.count();
         self.0.set_word(BYTES, self.bytes().wrapping_add(bytes));
         let effect = if is_tcp {
-            self.follow_tcp(&mut status, windows, packet, direction, Status::is_quiet(idle_ns), rare)
+            self.follow_tcp(&mut status, windows, packet, direction, idle_ns, rare)
         } else {
             self.set_windows(windows);
             let age = tick(now_ns).wrapping_sub(self.created());

@@ -59,7 +59,6 @@ pub trait Cell {
 
 /// Places of a bucket that entries of a class may take. The flows of a `reserved` rule have fewer than the others: who forges
 /// its senders must not crowd out everybody else.
-#[inline(always)]
 pub const fn share_of(class: Class, is_ipv4: bool) -> u32 {
     match (class, is_ipv4) {
         (Class::Inbound | Class::Outbound, true) => 6,
@@ -69,6 +68,34 @@ pub const fn share_of(class: Class, is_ipv4: bool) -> u32 {
         (Class::Reserved | Class::Stream, false) => 3,
         (Class::Assured, _) => Layout::PLACES.wrapping_add(1),
     }
+}
+
+/// [`share_of`] by [`Class::code`]: a byte for each. Classes are numbers inside the store, since a verifier takes each branch
+/// of a `match` for a path of its own.
+const SHARES: [u64; 2] = [shares(false), shares(true)];
+
+const fn shares(is_ipv4: bool) -> u64 {
+    let mut shares = 0;
+    let mut number = 0;
+    while number < Class::ALL.len() {
+        let class = Class::ALL[number];
+        shares |= (share_of(class, is_ipv4) as u64) << (class.code() * 8);
+        number += 1;
+    }
+    shares
+}
+
+#[inline(always)]
+const fn share(class: u32, is_ipv4: bool) -> u32 {
+    let [ipv6, ipv4] = SHARES;
+    let shares = if is_ipv4 { ipv4 } else { ipv6 };
+    shares.wrapping_shr(class.wrapping_mul(8)) as u32 & 0xff
+}
+
+/// Whether a class counts against the limit: [`Class::is_kept`].
+#[inline(always)]
+const fn is_kept(class: u32) -> bool {
+    class & Class::KEPT != 0
 }
 
 /// Words of a bucket's line of tags.
@@ -104,12 +131,12 @@ pub trait Buckets<'a>: Copy {
     }
     /// [`choose`].
     #[inline(always)]
-    fn choose(self, first: u32, second: u32, class: Class) -> Place {
+    fn choose(self, first: u32, second: u32, class: u32) -> Place {
         choose(self, first, second, class)
     }
     /// [`oldest`].
     #[inline(always)]
-    fn oldest(self, bucket: u32, class: Class) -> Place {
+    fn oldest(self, bucket: u32, class: u32) -> Place {
         oldest(self, bucket, class)
     }
     /// [`reclaim`].
@@ -154,7 +181,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
     /// Remembers a flow in place of what its key may stand for already.
     pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         self.remove(key);
-        self.place(key, connection, class, true).map(|place| self.settle(key, place))
+        self.place(key, connection, class.code(), true).map(|place| self.settle(key, place))
     }
 
     /// Takes over a connection from another store, whatever the limit, unless it is known here and as well.
@@ -163,7 +190,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             return Ok(());
         }
         self.remove(key);
-        self.place(key, connection, class, false).map(|place| self.settle(key, place))
+        self.place(key, connection, class.code(), false).map(|place| self.settle(key, place))
     }
 
     /// Whether it knows as much of a connection.
@@ -178,13 +205,13 @@ impl<'a, B: Buckets<'a>> Store<B> {
         self.forget(search::twin(self.0, key, place));
     }
 
-    /// The first half of [`Self::insert`], of a key that has no entry.
+    /// The first half of [`Self::insert`], of a key that has no entry; `class` is a [`Class::code`].
     #[inline(always)]
     pub fn place(
         self,
         key: &FlowKey,
         connection: &Connection,
-        class: Class,
+        class: u32,
         is_limited: bool,
     ) -> Result<Place, TableFull> {
         let spot = Spot::of(self.0, key);
@@ -211,7 +238,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             self.write(place, key, connection);
             tags.stamp(place.number(), self.0.now_ns());
             tags.publish(place.number(), spot.tag | class_bits(class));
-            if class.is_kept() {
+            if is_kept(class) {
                 self.count(1);
             }
             return Ok(place);
@@ -222,6 +249,12 @@ impl<'a, B: Buckets<'a>> Store<B> {
     /// Gives an entry a class that is kept. One that finds no room is forgotten.
     #[inline(always)]
     pub fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
+        self.promote_to(key, class.code())
+    }
+
+    /// The same by [`Class::code`].
+    #[inline(always)]
+    pub fn promote_to(self, key: &FlowKey, class: u32) -> Result<(), TableFull> {
         let place = self.0.find(key);
         let Some(entry) = self.at(place) else { return Ok(()) };
         let Some(tags) = Tags::of(self.0, place.bucket()) else { return Ok(()) };
@@ -234,7 +267,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             return Err(TableFull);
         }
         let is_ipv4 = self.0.layout().is_ipv4(place.bucket());
-        if tags.of_class(class).count_ones() >= share_of(class, is_ipv4) {
+        if tags.of_class(class).count_ones() >= share(class, is_ipv4) {
             self.forget(self.0.oldest(place.bucket(), class));
         }
         // Else recycled in this very moment: it was none of the connections that are kept.
@@ -341,7 +374,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
 
     /// A place for a newcomer.
     #[inline(always)]
-    fn choose(self, spot: Spot, class: Class) -> Place {
+    fn choose(self, spot: Spot, class: u32) -> Place {
         let place = self.0.choose(spot.first, spot.second(), class);
         let Some((class, after_expired)) = place.recycled_class() else { return place };
         if after_expired {
@@ -350,12 +383,12 @@ impl<'a, B: Buckets<'a>> Store<B> {
                 return found;
             }
         }
-        if class.is_kept() { Place::NOWHERE } else { self.0.oldest(place.bucket(), class) }
+        if is_kept(class) { Place::NOWHERE } else { self.0.oldest(place.bucket(), class) }
     }
 
-    /// Whether a flow with these flags would find room, also in its buckets.
+    /// Whether a flow with these flags and this [`Class::code`] would find room, also in its buckets.
     #[inline(always)]
-    pub fn takes(self, key: &FlowKey, flags: u8, class: Class) -> bool {
+    pub fn takes(self, key: &FlowKey, flags: u8, class: u32) -> bool {
         let spot = Spot::of(self.0, key);
         self.has_room(flags, key) && !self.choose(spot, class).is_nowhere()
     }

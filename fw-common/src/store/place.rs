@@ -1,7 +1,5 @@
 //! Where an entry lies, and what its tag was when it was found: in one word, as functions of the bytecode return it.
 
-use crate::conntrack::Class;
-
 /// Bucket << 32 | place << 16 | tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place(u64);
@@ -32,15 +30,15 @@ impl Place {
     /// That of the oldest entry of a class in a bucket, which is to be looked for; before it, where they may be taken,
     /// those of what has expired in either bucket.
     #[inline(always)]
-    pub(super) const fn recycled(bucket: u32, class: Class, after_expired: bool) -> Self {
-        Self::new(bucket, Self::RECYCLED, class.code() as u64 | (after_expired as u64) << 8)
+    pub(super) const fn recycled(bucket: u32, class: u32, after_expired: bool) -> Self {
+        Self::new(bucket, Self::RECYCLED, class as u64 | (after_expired as u64) << 8)
     }
 
     /// The class of [`Self::recycled`], and whether what has expired comes first.
     #[inline(always)]
-    pub(super) const fn recycled_class(self) -> Option<(Class, bool)> {
+    pub(super) const fn recycled_class(self) -> Option<(u32, bool)> {
         if self.number() == Self::RECYCLED {
-            Some((Class::from_code(self.tag() as u32 & 7), self.tag() >> 8 != 0))
+            Some((self.tag() as u32 & 7, self.tag() >> 8 != 0))
         } else {
             None
         }

@@ -6,7 +6,7 @@ use crate::flow::FlowKey;
 use super::key::{Entry, KEY_WORDS, Layout, Spot, words_of_key};
 use super::place::Place;
 use super::tags::{FREE, Tags, hash_of, lowest, only, usable};
-use super::{BUCKET_WORDS, Buckets, Cell, Store, share_of};
+use super::{BUCKET_WORDS, Buckets, Cell, Store, share};
 
 /// Places of a bucket with the same tag that are looked at; a fourth would not be found. Of 16 tags of 13 bits four are
 /// alike in one of 2²⁸ buckets.
@@ -16,6 +16,8 @@ const ALIKE: u32 = 3;
 const SWEPT: u32 = 2;
 /// How many expired entries of a bucket an insertion removes at a time: more than are inserted.
 const REMOVED: u32 = 4;
+
+const INBOUND: u32 = Class::Inbound.code();
 
 /// Where a key is.
 #[inline(always)]
@@ -130,13 +132,13 @@ impl Sought {
 /// may be recycled by a class that has its share of both buckets. What is recycled is for the caller to look
 /// for ([`Place::recycled`]): from here it would be one function too deep for the bytecode's stack.
 #[inline(always)]
-pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: Class) -> Place {
+pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: u32) -> Place {
     let is_ipv4 = buckets.layout().is_ipv4(first);
     let usable = usable(is_ipv4);
     let (Some(tags), Some(other)) = (Tags::of(buckets, first), Tags::of(buckets, second)) else {
         return Place::NOWHERE;
     };
-    let share = share_of(class, is_ipv4);
+    let share = share(class, is_ipv4);
     let [free, other_free] = [tags.free() & usable, other.free() & usable];
     let [is_full, is_other_full] = [tags, other].map(|tags| tags.of_class(class).count_ones() >= share);
     // The first one while it is not half full: it is the one that is looked into first.
@@ -148,8 +150,8 @@ pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: Cl
         if free != 0 {
             return Place::new(bucket, lowest(free), FREE);
         }
-        if tags.of_class(Class::Inbound) != 0 {
-            recycled = Class::Inbound;
+        if tags.of_class(INBOUND) != 0 {
+            recycled = INBOUND;
         }
     }
     Place::recycled(bucket, recycled, !(is_full && is_other_full))
@@ -157,7 +159,7 @@ pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: Cl
 
 /// The oldest entry of a class in a bucket.
 #[inline(always)]
-pub fn oldest<'a, B: Buckets<'a>>(buckets: B, bucket: u32, class: Class) -> Place {
+pub fn oldest<'a, B: Buckets<'a>>(buckets: B, bucket: u32, class: u32) -> Place {
     let Some(tags) = Tags::of(buckets, bucket) else { return Place::NOWHERE };
     match tags.oldest(class, buckets.now_ns()) {
         0 => Place::NOWHERE,

@@ -58,7 +58,7 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
 
     /// The places of a class.
     #[inline(always)]
-    pub(super) fn of_class(self, class: Class) -> u64 {
+    pub(super) fn of_class(self, class: u32) -> u64 {
         let wanted = class_bits(class).wrapping_mul(LANES);
         let codes = (!HASH & 0xffff).wrapping_mul(LANES);
         self.fold(|word| {
@@ -139,7 +139,7 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
     /// The place + 1 of the oldest of a class, 0 if there is none. Ages go round after 18 minutes: of streams, which may be
     /// older, it may then be another.
     #[inline(always)]
-    pub(super) fn oldest(self, class: Class, now_ns: u64) -> u32 {
+    pub(super) fn oldest(self, class: u32, now_ns: u64) -> u32 {
         let candidates = self.of_class(class);
         let now = stamp(now_ns);
         let mut oldest = 0u64;
@@ -186,10 +186,10 @@ pub(super) const fn class_of(tag: u64) -> Class {
     Class::from_code((tag >> TAG_BITS) as u32)
 }
 
-/// A class as it stands in a tag.
+/// The code of a class as it stands in a tag.
 #[inline(always)]
-pub(super) const fn class_bits(class: Class) -> u64 {
-    (class.code() as u64) << TAG_BITS
+pub(super) const fn class_bits(class: u32) -> u64 {
+    (class as u64) << TAG_BITS
 }
 
 /// The places that there are.

@@ -92,12 +92,12 @@ fn transport<F: Frame>(frame: &F, packet: &mut Packet, start: u32, room: u32) ->
             packet.acknowledgement = numbers as u32;
             packet.tcp_flags = flags;
             packet.window = (rest >> 32) as u16;
-            packet.window_shift = Packet::SHIFT_UNREAD;
-            if flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
-                if header_len != TCP_LEN {
+            if flags & tcp_flags::SYN != 0 {
+                let is_first = flags & tcp_flags::ACK == 0;
+                if !is_first && header_len != TCP_LEN {
                     return false;
                 }
-                packet.window_shift = Packet::SHIFT_NONE;
+                packet.window_shift = if is_first { Packet::SHIFT_UNREAD } else { Packet::SHIFT_NONE };
             }
             packet.payload_len = room.wrapping_sub(header_len);
             TCP_LEN <= header_len && header_len <= room && !(flags & tcp_flags::SYN != 0 && resets_or_ends)

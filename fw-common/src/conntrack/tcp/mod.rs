@@ -27,7 +27,7 @@ use crate::flow::Direction;
 use crate::packet::{Packet, tcp_flags};
 
 impl<R: Record> Connection<R> {
-    /// Applies a segment. `windows` are the connection's, with this packet; `is_quiet`: nothing has had an effect for a while.
+    /// Applies a segment. `windows` are the connection's, with this packet; so long ago something had an effect.
     #[inline(always)]
     pub(super) fn follow_tcp(
         &mut self,
@@ -35,15 +35,15 @@ impl<R: Record> Connection<R> {
         windows: Windows,
         packet: &Packet,
         direction: Direction,
-        is_quiet: bool,
+        idle_ns: u64,
         rare: impl FnOnce(&mut Self, &Packet, Direction, bool) -> u32,
     ) -> Effect {
         let state = status.state();
         if !is_control(packet) && matches!(state, State::Established | State::HalfClosed) {
-            return self.flow(status, state, windows, packet, direction, is_quiet);
+            return self.flow(status, state, windows, packet, direction, || Status::is_quiet(idle_ns));
         }
         self.set_windows(windows);
-        let effect = Effect::from_code(rare(self, packet, direction, is_quiet));
+        let effect = Effect::from_code(rare(self, packet, direction, Status::is_quiet(idle_ns)));
         *status = self.status();
         effect
     }
@@ -73,7 +73,7 @@ impl<R: Record> Connection<R> {
         }
         // It may carry data or a FIN already. Numbers that do not fit undo no proof.
         let is_new = is_handshake(status.state());
-        match self.flow(status, state, self.windows(), packet, direction, is_quiet && !is_new) {
+        match self.flow(status, state, self.windows(), packet, direction, || is_quiet && !is_new) {
             Effect::Moves(state) => Effect::Moves(state),
             _ if is_new => effect,
             misfit => misfit,

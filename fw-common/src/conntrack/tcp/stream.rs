@@ -48,7 +48,7 @@ impl<R: Record> Connection<R> {
         mut windows: Windows,
         packet: &Packet,
         direction: Direction,
-        is_quiet: bool,
+        is_quiet: impl FnOnce() -> bool,
     ) -> Effect {
         let other = direction.reverse();
         // All of it once: what CPUs share is read again each time.
@@ -67,7 +67,7 @@ impl<R: Record> Connection<R> {
         let has_ack = packet.tcp_flags & tcp_flags::ACK != 0;
         if !has_ack || !Self::is_anchored(*status) || start > granted.wrapping_shl(1) || ack > most {
             self.set_windows(windows);
-            return self.misfit(status, state, packet, direction, is_quiet);
+            return self.misfit(status, state, packet, direction, is_quiet());
         }
         windows.note(direction, packet.window);
         self.set_windows(windows);
