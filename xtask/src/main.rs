@@ -70,7 +70,7 @@ Examples:
 const ATTACKS_HELP: &str = "\
 Examples:
   cargo xtask attacks                 everything, about 20 minutes
-  cargo xtask attacks --quick         a look at everything, about 4 minutes
+  cargo xtask attacks --quick         a look at everything, about 7 minutes
   cargo xtask attacks blind tricks    these parts";
 
 const BENCH_HELP: &str = "\
