@@ -75,14 +75,15 @@ pub const fn share_of(class: Class, is_ipv4: bool) -> u32 {
 const SHARES: [u64; 2] = [shares(false), shares(true)];
 
 const fn shares(is_ipv4: bool) -> u64 {
-    let mut shares = 0;
-    let mut number = 0;
-    while number < Class::ALL.len() {
-        let class = Class::ALL[number];
-        shares |= (share_of(class, is_ipv4) as u64) << (class.code() * 8);
-        number += 1;
-    }
-    shares
+    byte(Class::Inbound, is_ipv4)
+        | byte(Class::Reserved, is_ipv4)
+        | byte(Class::Outbound, is_ipv4)
+        | byte(Class::Stream, is_ipv4)
+        | byte(Class::Assured, is_ipv4)
+}
+
+const fn byte(class: Class, is_ipv4: bool) -> u64 {
+    (share_of(class, is_ipv4) as u64).wrapping_shl(class.code().wrapping_mul(8))
 }
 
 #[inline(always)]

@@ -103,6 +103,7 @@ mod tests {
             bridge_port: false,
             addresses: Vec::new(),
             adopt_until_ns: 0,
+            older: crate::compile::Older::default(),
             served: None,
         }
     }
