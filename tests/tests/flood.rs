@@ -133,5 +133,8 @@ fn segments_of_nobodys_connections_that_are_picked_up_fill_no_table() {
     let answer = frame("tcp 10.99.0.2:443 > 10.1.200.1:4000 ack seq=500 ack=100");
     let seen = kernel.judge(&answer, Hook::Sent, Received::Xdp, zone).unwrap();
     assert_eq!(seen.reason, Reason::Established);
+    assert_eq!(kernel.counted_connections(), u64::from(LIVE), "whoever was first may be anybody");
+    let seen = kernel.judge(&ours, Hook::Received, Received::Xdp, zone).unwrap();
+    assert_eq!(seen.reason, Reason::Established);
     assert_eq!(kernel.counted_connections(), u64::from(LIVE) + 1);
 }

@@ -29,7 +29,7 @@ fn ipv4_header_and_tcp_header_are_right() {
 fn windows_and_their_scale_stand_where_rfc_9293_and_rfc_7323_have_them() {
     let frame = parse("tcp 10.0.0.1:1 > 10.0.0.2:2 syn seq=1 win=258 wscale=7 len=3").unwrap();
     assert_eq!(hex(&frame[46..]), format!("60020102{}000001030307616263", hex(&frame[50..52])));
-    assert_eq!(hex(&frame[16..18]), "002b");
+    assert_eq!(hex(&frame[16..18]), "002f");
     let built = tcp("10.0.0.1:1", "10.0.0.2:2").flags(flag::SYN).seq(1).window(258).window_scale(7);
     assert_eq!(built.payload(b"abc").build(), frame);
 }
