@@ -131,7 +131,7 @@ pub(super) fn quoted_flow(error: &Seen<'_>, quote: &Quote, direction: Direction)
     let Ok(super::seen::Carried::Ip(quoted)) = look(&quote.packet) else { return None };
     let is_sound = quote.cut >= 8
         && error.piece == Piece::Whole
-        && !matches!(quoted.piece, Piece::Later(_))
+        && !matches!(quoted.piece, Piece::Later { .. })
         && quoted.source == error.destination;
     if is_sound { flow_of(&quoted, direction.reverse()) } else { None }
 }

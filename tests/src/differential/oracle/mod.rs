@@ -5,6 +5,7 @@
 //! tracking can be in it as well.
 
 mod connections;
+mod fragments;
 mod rules;
 mod seen;
 
@@ -17,7 +18,7 @@ use connections::{Belongs, flow_of, quoted_flow};
 pub use connections::{Connection, Detail, Flow, State};
 pub use rules::Named;
 use rules::{AclSays, Admitted, ask_acl, ask_groups, is_service, narrows_open_rules, vpc_of};
-use seen::{Carried, Piece, Seen, always_passes, is_link_local, is_to_many, look, other};
+use seen::{Carried, Seen, always_passes, is_link_local, is_to_many, look, other};
 
 use super::history::{Quote, Said};
 
@@ -41,6 +42,8 @@ struct FirstFragment {
     /// Place, direction, ends, identification; the protocol for IPv4.
     key: (&'static str, Direction, IpAddr, IpAddr, u32, u8),
     when: u64,
+    /// In bytes.
+    end: usize,
     answer: Answer,
 }
 
@@ -138,30 +141,6 @@ impl Oracle {
 }
 
 impl Memory {
-    fn judge(&mut self, crossing: &Crossing<'_, '_>) -> Answer {
-        let Crossing { at, direction, seen, .. } = *crossing;
-        let key = |id| {
-            let protocol = if seen.ipv6 { 0 } else { seen.protocol };
-            (at, direction, seen.source, seen.destination, id, protocol)
-        };
-        match seen.piece {
-            Piece::Whole => self.judge_layers(crossing),
-            Piece::First(id) => {
-                let answer = self.judge_layers(crossing);
-                self.fragments.retain(|first| first.key != key(id));
-                self.fragments.push(FirstFragment { key: key(id), when: self.now, answer: answer.clone() });
-                answer
-            }
-            Piece::Later(id) => {
-                let first = self.fragments.iter().find(|first| first.key == key(id));
-                match first.filter(|first| self.now - first.when <= 30) {
-                    Some(first) => first.answer.clone(),
-                    None => Answer::of(Reason::FragmentWithoutFirst),
-                }
-            }
-        }
-    }
-
     fn judge_layers(&mut self, crossing: &Crossing<'_, '_>) -> Answer {
         let Crossing { policy, interface, at, direction, seen, .. } = *crossing;
         if interface.is_some_and(|interface| fails_source_dest_check(interface, seen, direction)) {
