@@ -148,7 +148,7 @@ pub fn judge<'a, F: Frame, T: Tables<'a>>(
     let outcome = match scratch.parsed {
         Err(reason) => Judgement::of(reason),
         Ok(Parsed::Other) => Judgement::of(other_ethertype(tables, interface, scratch.room.link)),
-        Ok(Parsed::Ip) => judge_packet(tables, root, interface, scratch),
+        Ok(Parsed::Ip) => judge_packet(frame, tables, root, interface, scratch),
     };
     Decision {
         reason: outcome.reason,
@@ -169,12 +169,19 @@ pub fn rehearse<'a, F: Frame, T: Tables<'a>>(
     scratch: &mut Scratch,
 ) -> Rehearsed {
     (scratch.begins, scratch.state) = (0, None);
+    scratch.acl = Word::of(Reason::NotConfigured);
     let decision = judge(frame, Rehearsal(tables), seen, scratch);
-    Rehearsed { decision, begins: scratch.begins != 0, state: scratch.state }
+    // Inbound the ACL has let on what the groups then refuse; outbound it comes after them.
+    let acl_rule = match (decision.acl_rule, decision.direction) {
+        (0, Direction::Ingress) => scratch.acl.lets_on(),
+        (rule, _) => rule,
+    };
+    Rehearsed { decision, acl_rule, begins: scratch.begins != 0, state: scratch.state }
 }
 
 #[inline(always)]
-fn judge_packet<'a, T: Tables<'a>>(
+fn judge_packet<'a, F: Frame, T: Tables<'a>>(
+    frame: &F,
     tables: T,
     root: RootLine<'a>,
     interface: InterfaceLine<'a>,
@@ -182,7 +189,15 @@ fn judge_packet<'a, T: Tables<'a>>(
 ) -> Judgement {
     let number = InterfaceLine::policy(work.interface, work.room.packet.family, work.port.direction);
     let Some(line) = tables.line(number) else { return Judgement::of(Reason::TablesDamaged) };
-    Case { tables, root, interface, policy: PolicyLine(line), work }.judge()
+    Case { tables, root, interface, policy: PolicyLine(line), work }.judge(frame)
+}
+
+/// Reads of a SYN that begins a flow what only such a one is asked for. A function of its own: else every frame of a flood
+/// of SYNs would be searched for options, also those that are refused.
+#[inline(never)]
+pub(crate) fn look_at_options<F: Frame>(frame: &F, scratch: &mut Scratch) -> Done {
+    wire::read_window_shift(frame, &mut scratch.room.packet);
+    u32::from(scratch.room.packet.window_shift)
 }
 
 /// All that reads the frame: what it is, whether it always passes, which connection it is about. A function of its own

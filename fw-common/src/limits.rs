@@ -10,6 +10,10 @@ pub const MAX_EXTENSION_HEADERS: u8 = 8;
 /// IPv4 options are at most 40 bytes (RFC 791: a header of 15 words), so at most 40 one-byte options.
 pub const MAX_IPV4_OPTIONS: u8 = 40;
 
+/// TCP options that are looked through for the window scale: usual SYNs have at most nine, fillers included. 40 bytes of
+/// fillers in front of it would hide it, and then the window counts as it stands.
+pub const MAX_TCP_OPTIONS: u8 = 20;
+
 /// Inner levels of a chunk tree. Three levels of 29 children over leaves of 11 intervals hold 268,279
 /// intervals, more than the 65,536 values of a chunk.
 pub const MAX_INNER_LEVELS: u8 = 3;

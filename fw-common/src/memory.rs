@@ -12,7 +12,7 @@ use crate::layout::{Line, head};
 use crate::limits::reserved_connections;
 use crate::tables::{TableFull, Tables};
 
-type Table = RefCell<HashMap<FlowKey, Connection>>;
+type Table = RefCell<HashMap<FlowKey, (Connection, Class)>>;
 
 /// One connection of a table, in place.
 #[derive(Debug)]
@@ -23,11 +23,11 @@ pub struct Entry<'a> {
 
 impl Record for Entry<'_> {
     fn word(&self, index: usize) -> u64 {
-        self.table.borrow().get(&self.key).map_or(0, |connection| connection.0.word(index))
+        self.table.borrow().get(&self.key).map_or(0, |(connection, _)| connection.0.word(index))
     }
 
     fn set_word(&mut self, index: usize, value: u64) {
-        if let Some(connection) = self.table.borrow_mut().get_mut(&self.key) {
+        if let Some((connection, _)) = self.table.borrow_mut().get_mut(&self.key) {
             connection.0.set_word(index, value);
         }
     }
@@ -87,10 +87,9 @@ pub struct MemoryTables {
     lines: Vec<Line>,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub now_ns: Cell<u64>,
-    /// Confirmed connections that fit.
+    /// Kept connections that fit.
     pub max_connections: usize,
-    half_open: Table,
-    confirmed: Table,
+    connections: Table,
     datagrams: RefCell<HashMap<FragmentKey, Datagram>>,
     ethertypes: RefCell<HashMap<(u32, u16), u64>>,
 }
@@ -115,19 +114,15 @@ impl MemoryTables {
 
     /// Forgets connections, fragments and ethertypes; rules and clock stay.
     pub fn forget(&self) {
-        self.half_open.borrow_mut().clear();
-        self.confirmed.borrow_mut().clear();
+        self.connections.borrow_mut().clear();
         self.datagrams.borrow_mut().clear();
         self.ethertypes.borrow_mut().clear();
     }
 
     /// All connections with their class.
     pub fn connections(&self) -> Vec<(FlowKey, Connection, Class)> {
-        let half_open = self.half_open.borrow();
-        let confirmed = self.confirmed.borrow();
-        let half_open = half_open.iter().map(|(key, value)| (*key, *value, Class::HalfOpen));
-        let confirmed = confirmed.iter().map(|(key, value)| (*key, *value, Class::Confirmed));
-        half_open.chain(confirmed).collect()
+        let connections = self.connections.borrow();
+        connections.iter().map(|(key, (connection, class))| (*key, *connection, *class)).collect()
     }
 }
 
@@ -153,31 +148,29 @@ impl<'a> Tables<'a> for &'a MemoryTables {
     }
 
     fn connection(self, key: &FlowKey) -> Option<Connection<Entry<'a>>> {
-        let tables = [&self.confirmed, &self.half_open];
-        let table = tables.into_iter().find(|table| table.borrow().contains_key(key))?;
-        Some(Connection(Entry { table, key: *key }))
+        let table = &self.connections;
+        table.borrow().contains_key(key).then_some(Connection(Entry { table, key: *key }))
     }
 
     fn forget(self, key: &FlowKey) {
-        self.half_open.borrow_mut().remove(key);
-        self.confirmed.borrow_mut().remove(key);
+        self.connections.borrow_mut().remove(key);
     }
 
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        match class {
-            Class::HalfOpen => {
-                self.make_room(connection.status().flags())?;
-                self.half_open.borrow_mut().insert(*key, *connection);
-                Ok(())
-            }
-            Class::Confirmed => self.insert_confirmed(*key, *connection),
-        }
+        self.connections.borrow_mut().remove(key);
+        self.make_room(connection.status().flags())?;
+        self.connections.borrow_mut().insert(*key, (*connection, class));
+        Ok(())
     }
 
-    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
-        // Gone either way: a flow that found no room must not live on as a half-open one.
-        let Some(connection) = self.half_open.borrow_mut().remove(key) else { return Ok(()) };
-        self.insert_confirmed(*key, connection)
+    fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
+        let Some(entry) = self.connections.borrow().get(key).copied() else { return Ok(()) };
+        let (connection, before) = entry;
+        if !before.is_kept() {
+            // Gone either way: a flow that finds no room must not live on.
+            self.insert(key, &connection, class)?;
+        }
+        Ok(())
     }
 
     fn has_room(self, _key: &FlowKey, flags: u8, _class: Class) -> bool {
@@ -200,23 +193,20 @@ impl<'a> Tables<'a> for &'a MemoryTables {
 }
 
 impl MemoryTables {
-    fn insert_confirmed(&self, key: FlowKey, connection: Connection) -> Result<(), TableFull> {
-        self.confirmed.borrow_mut().remove(&key);
-        self.make_room(connection.status().flags())?;
-        self.confirmed.borrow_mut().insert(key, connection);
-        Ok(())
-    }
-
     /// Expired entries never count as full.
     fn make_room(&self, flags: u8) -> Result<(), TableFull> {
         let max = self.max_connections as u32;
         let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
         let limit = max.saturating_sub(kept) as usize;
-        let mut confirmed = self.confirmed.borrow_mut();
-        if confirmed.len() >= limit {
-            let now_ns = self.now_ns.get();
-            confirmed.retain(|_, connection| !connection.is_expired(now_ns));
+        let kept = || self.connections.borrow().values().filter(|(_, class)| class.is_kept()).count();
+        // As many entries as may be kept are few enough in any case.
+        if self.connections.borrow().len() < limit || kept() < limit {
+            return Ok(());
         }
-        if confirmed.len() >= limit { Err(TableFull) } else { Ok(()) }
+        let now_ns = self.now_ns.get();
+        let is_over =
+            |connection: &Connection, class: &Class| class.is_kept() && connection.is_expired(now_ns);
+        self.connections.borrow_mut().retain(|_, (connection, class)| !is_over(connection, class));
+        if kept() < limit { Ok(()) } else { Err(TableFull) }
     }
 }

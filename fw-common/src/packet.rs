@@ -55,6 +55,11 @@ pub struct Packet {
     pub sequence: u32,
     /// TCP acknowledgement number.
     pub acknowledgement: u32,
+    /// TCP window, as it stands in the segment.
+    pub window: u16,
+    /// Of a SYN with ACK, and of a first SYN when its flow begins: by how much its side will shift its windows (RFC 7323),
+    /// [`Packet::SHIFT_NONE`] if it will not. Of a first SYN before that [`Packet::SHIFT_UNREAD`]; of others nothing.
+    pub window_shift: u8,
     /// TCP payload bytes.
     pub payload_len: u32,
     /// Where the transport header starts in the frame.
@@ -85,6 +90,11 @@ pub enum Fragment {
 }
 
 impl Packet {
+    /// The SYN has no window scale option.
+    pub const SHIFT_NONE: u8 = 0xff;
+    /// Nobody has looked for one.
+    pub const SHIFT_UNREAD: u8 = 0xfe;
+
     /// Nothing yet; to be filled by [`crate::wire::parse`].
     pub const EMPTY: Self = Self {
         family: Family::V4,
@@ -98,6 +108,8 @@ impl Packet {
         identifier: 0,
         sequence: 0,
         acknowledgement: 0,
+        window: 0,
+        window_shift: Self::SHIFT_UNREAD,
         payload_len: 0,
         transport: 0,
         end: 0,
@@ -135,6 +147,20 @@ impl Packet {
     pub(crate) fn set_first(&mut self, id: u32, bytes: u32) {
         self.fragment = Fragment::First { id };
         self.fragment_offset = (bytes.wrapping_add(7) >> 3) as u16;
+    }
+
+    /// TCP: a SYN without ACK, which begins a connection.
+    #[inline(always)]
+    pub fn is_first_syn(&self) -> bool {
+        self.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN
+    }
+
+    /// TCP: how many sequence numbers it takes.
+    #[inline(always)]
+    pub fn stream_len(&self) -> u32 {
+        let controls = u32::from(self.tcp_flags & tcp_flags::FIN != 0)
+            .wrapping_add(u32::from(self.tcp_flags & tcp_flags::SYN != 0));
+        self.payload_len.wrapping_add(controls)
     }
 
     /// ICMP or ICMPv6 type.

@@ -1,9 +1,10 @@
 //! What a decision reads and writes besides the packet.
 
-use crate::conntrack::{Class, Connection, Record};
-use crate::flow::FlowKey;
+use crate::conntrack::{Class, Connection, Record, begin_or_end};
+use crate::flow::{Direction, FlowKey};
 use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::Line;
+use crate::packet::Packet;
 
 /// A new connection found no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,21 +35,44 @@ pub trait Tables<'a>: Copy {
     /// `CLOCK_MONOTONIC`, nanoseconds; may be as coarse as a scheduler tick.
     fn now_ns(self) -> u64;
 
-    /// The entry of `key`, confirmed or half-open, in place.
+    /// The entry of `key`, in place.
     ///
     /// Two CPUs may change one entry at a time: the worst outcome is one lost update of a timestamp or a
     /// counter, or a TCP state one packet late, never another verdict than one of the two orders would give.
     fn connection(self, key: &FlowKey) -> Option<Connection<Self::Record>>;
 
+    /// [`begin_or_end`], perhaps as a function of its own.
+    #[inline(always)]
+    fn begin_or_end(
+        self,
+        connection: &mut Connection<Self::Record>,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        begin_or_end(connection, packet, direction, is_quiet)
+    }
+
+    /// The same for a copy that nobody shares.
+    #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        begin_or_end(connection, packet, direction, is_quiet)
+    }
+
     /// Forgets the entry of `key`.
     fn forget(self, key: &FlowKey);
 
-    /// Remembers a flow that has no entry. Half-open ones recycle the oldest of their kind, never a confirmed one; confirmed ones
-    /// may find the table full.
+    /// Remembers a flow that has no entry. Whom it may recycle its class says: see [`crate::store`].
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull>;
 
-    /// Makes the half-open entry of `key` a confirmed one. `Ok` also if it has gone meanwhile.
-    fn confirm(self, key: &FlowKey) -> Result<(), TableFull>;
+    /// Gives the entry of `key` a class that is kept. `Ok` also if it has gone meanwhile.
+    fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull>;
 
     /// Whether [`Self::insert`] of a flow with these flags would find room. Removes nothing but what has expired.
     fn has_room(self, key: &FlowKey, flags: u8, class: Class) -> bool;
@@ -107,6 +131,17 @@ impl<'a, T: Tables<'a>> Tables<'a> for Rehearsal<T> {
     }
 
     #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        self.0.begin_or_end_copy(connection, packet, direction, is_quiet)
+    }
+
+    #[inline(always)]
     fn forget(self, _key: &FlowKey) {}
 
     #[inline(always)]
@@ -115,13 +150,9 @@ impl<'a, T: Tables<'a>> Tables<'a> for Rehearsal<T> {
     }
 
     #[inline(always)]
-    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
+    fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
         let Some(connection) = self.connection(key) else { return Ok(()) };
-        if self.has_room(key, connection.status().flags(), Class::Confirmed) {
-            Ok(())
-        } else {
-            Err(TableFull)
-        }
+        if self.has_room(key, connection.status().flags(), class) { Ok(()) } else { Err(TableFull) }
     }
 
     #[inline(always)]

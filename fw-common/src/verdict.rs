@@ -104,6 +104,8 @@ reasons! {
     11 Related Pass Conntrack "related" "an ICMP error about a tracked connection";
     12 Adopted Pass Conntrack "adopted" "a connection older than the rules, taken over within adopt_seconds";
     13 Unfiltered Pass None "unfiltered" "neither a network ACL nor a group applies here";
+    14 OneSided Pass Conntrack "one_sided" "it belongs to a connection whose answers do not pass here";
+    15 OutOfWindow Pass Conntrack "out_of_window" "its numbers do not fit its tracked connection: it passes and changes nothing";
 
     20 EthernetTruncated Drop Parse "ethernet_truncated" "the frame ends inside its link-layer header";
     21 TooManyVlanTags Drop Parse "too_many_vlan_tags" "more than two VLAN tags";

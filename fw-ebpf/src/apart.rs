@@ -5,16 +5,17 @@
 //! A pointer may be null for all that it knows, so that is asked for.
 
 use aya_ebpf::helpers::bpf_jiffies64;
-use fw_common::FlowKey;
-use fw_common::conntrack::{Class, Connection};
+use fw_common::conntrack::{self, Class, Connection, WORDS};
 use fw_common::event::{Event, Wanted};
 use fw_common::layout::head;
+use fw_common::packet::Packet;
 use fw_common::store::upkeep::STRIDE;
 use fw_common::store::{self, Place, Store};
+use fw_common::{Direction, FlowKey};
 
 use crate::flows;
 use crate::maps::{self, EVENTS, Maps, TELLERS};
-use crate::shared::Connections;
+use crate::shared::{Connections, Shared};
 
 const STORE: Store<Connections> = Store(Connections);
 
@@ -28,11 +29,34 @@ pub extern "C" fn find(key: *const FlowKey) -> u64 {
 /// A place in one of two buckets: [`Place::to_word`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn choose(first: u32, second: u32, is_confirmed: u32) -> u64 {
-    store::choose(Connections, first, second, class(is_confirmed)).to_word()
+pub extern "C" fn choose(first: u32, second: u32, class: u32) -> u64 {
+    store::choose(Connections, first, second, class).to_word()
 }
 
-/// Confirmed connections after a search for expired ones, where this key may lie and elsewhere.
+/// [`conntrack::begin_or_end`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn begin_or_end(
+    words: *const Connection,
+    packet: *const Packet,
+    is_egress: u32,
+    is_quiet: u32,
+) -> u32 {
+    let (Some(words), Some(packet)) = (borrow(words.cast::<[Shared; WORDS]>()), borrow(packet)) else {
+        return 0;
+    };
+    let direction = if is_egress != 0 { Direction::Egress } else { Direction::Ingress };
+    conntrack::begin_or_end(&mut Connection(words), packet, direction, is_quiet != 0)
+}
+
+/// The oldest entry of a class in a bucket: [`Place::to_word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn oldest(bucket: u32, class: u32) -> u64 {
+    store::oldest(Connections, bucket, class).to_word()
+}
+
+/// Kept connections after a search for expired ones, where this key may lie and elsewhere.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn reclaim(key: *const FlowKey) -> u64 {
@@ -63,19 +87,26 @@ pub extern "C" fn remove(key: *const FlowKey) -> u32 {
 /// 1 if a connection had no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn move_one_in(key: *const FlowKey, connection: *const Connection, is_confirmed: u32) -> u32 {
+pub extern "C" fn move_one_in(key: *const FlowKey, connection: *const Connection, class: u32) -> u32 {
     let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else { return 1 };
-    u32::from(STORE.move_in(key, connection, class(is_confirmed)).is_err())
+    u32::from(STORE.move_in(key, connection, Class::from_code(class)).is_err())
 }
 
 /// Puts a connection somewhere, to be settled there: [`Place::to_word`], nowhere if there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, is_confirmed: u32) -> u64 {
+pub extern "C" fn place(key: *const FlowKey, connection: *const Connection, class: u32) -> u64 {
     let (Some(key), Some(connection)) = (borrow(key), borrow(connection)) else {
         return Place::NOWHERE.to_word();
     };
-    STORE.place(key, connection, class(is_confirmed), true).unwrap_or(Place::NOWHERE).to_word()
+    STORE.place(key, connection, class, true).unwrap_or(Place::NOWHERE).to_word()
+}
+
+/// 1 if [`Store::place`] would find room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn takes(key: *const FlowKey, flags: u32, class: u32) -> u32 {
+    borrow(key).map_or(0, |key| u32::from(STORE.takes(key, flags as u8, class)))
 }
 
 /// [`Store::settle`].
@@ -88,11 +119,11 @@ pub extern "C" fn settle(key: *const FlowKey, place: u64) -> u32 {
     0
 }
 
-/// 1 if there was room for another confirmed connection.
+/// 1 if there was room for another connection that is kept.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn confirm(key: *const FlowKey) -> u32 {
-    borrow(key).map_or(0, |key| u32::from(STORE.confirm(key).is_ok()))
+pub extern "C" fn promote(key: *const FlowKey, class: u32) -> u32 {
+    borrow(key).map_or(0, |key| u32::from(STORE.promote_to(key, class).is_ok()))
 }
 
 /// Tells of the packet that was judged last on this CPU, if that is still wanted and may be: [`Event::words`].
@@ -132,11 +163,6 @@ pub extern "C" fn tell(head: u32, zone: u32, acl_rule: u32, group_rule: u32, ifi
 pub extern "C" fn record(head: u32, zone: u32, acl_rule: u32, group_rule: u32, packets: u32) -> u32 {
     flows::record([head, zone, acl_rule, group_rule, packets]);
     0
-}
-
-#[inline(always)]
-fn class(is_confirmed: u32) -> Class {
-    if is_confirmed != 0 { Class::Confirmed } else { Class::HalfOpen }
 }
 
 #[inline(always)]

@@ -15,10 +15,11 @@ use fw_common::flow_log::{Flow, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Line, head};
 use fw_common::limits::{MAX_ETHERTYPES, MAX_FRAGMENTED_DATAGRAMS};
+use fw_common::packet::Packet;
 use fw_common::store::{self, BUCKET_WORDS, HASH_WORDS, Layout, Live, Place, Store, TAG_WORDS};
 use fw_common::tables::TableFull;
 use fw_common::verdict::Counter;
-use fw_common::{FlowKey, Scratch, Tables};
+use fw_common::{Direction, FlowKey, Scratch, Tables};
 
 use crate::apart;
 use crate::frame::{opaque, reread};
@@ -38,8 +39,8 @@ static CONNECTIONS: Array<[Shared; BUCKET_WORDS]> =
 #[map]
 static TAGS: Array<[Shared; TAG_WORDS]> = Array::with_max_entries(Layout::of(1024).total(), BPF_F_MMAPABLE);
 
-/// How many connections are confirmed (the kernel does not say), where the next search for expired ones begins, and words
-/// of the loader's.
+/// How many connections are kept (the kernel does not say), where the next search for expired ones begins, and words of the
+/// loader's.
 #[map]
 static COUNT: Array<[Shared; 3 + HASH_WORDS]> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
@@ -186,13 +187,36 @@ impl<'a> Tables<'a> for Maps {
     }
 
     #[inline(always)]
+    fn begin_or_end(
+        self,
+        connection: &mut Live<'a, Shared>,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        let words = core::ptr::from_ref(connection.0).cast();
+        apart::begin_or_end(words, packet, direction.code().into(), is_quiet.into())
+    }
+
+    #[inline(always)]
+    fn begin_or_end_copy(
+        self,
+        connection: &mut Connection,
+        packet: &Packet,
+        direction: Direction,
+        is_quiet: bool,
+    ) -> u32 {
+        apart::begin_or_end(connection, packet, direction.code().into(), is_quiet.into())
+    }
+
+    #[inline(always)]
     fn forget(self, key: &FlowKey) {
         apart::remove(key);
     }
 
     #[inline(always)]
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        let place = apart::place(key, connection, u32::from(class == Class::Confirmed));
+        let place = apart::place(key, connection, class.code());
         if Place::from_word(place).is_nowhere() {
             return Err(TableFull);
         }
@@ -201,13 +225,13 @@ impl<'a> Tables<'a> for Maps {
     }
 
     #[inline(always)]
-    fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
-        if apart::confirm(key) == 0 { Err(TableFull) } else { Ok(()) }
+    fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
+        if apart::promote(key, class.code()) == 0 { Err(TableFull) } else { Ok(()) }
     }
 
     #[inline(always)]
     fn has_room(self, key: &FlowKey, flags: u8, class: Class) -> bool {
-        Store(Connections).takes(key, flags, class)
+        apart::takes(key, flags.into(), class.code()) != 0
     }
 
     #[inline(always)]

@@ -3,7 +3,6 @@
 use core::cell::UnsafeCell;
 
 use fw_common::FlowKey;
-use fw_common::conntrack::Class;
 use fw_common::store::{Bucket, Buckets, Cell, Layout, Place, TAG_WORDS};
 
 use crate::apart;
@@ -110,8 +109,13 @@ impl<'a> Buckets<'a> for Connections {
     }
 
     #[inline(always)]
-    fn choose(self, first: u32, second: u32, class: Class) -> Place {
-        Place::from_word(apart::choose(first, second, u32::from(class == Class::Confirmed)))
+    fn choose(self, first: u32, second: u32, class: u32) -> Place {
+        Place::from_word(apart::choose(first, second, class))
+    }
+
+    #[inline(always)]
+    fn oldest(self, bucket: u32, class: u32) -> Place {
+        Place::from_word(apart::oldest(bucket, class))
     }
 
     #[inline(always)]

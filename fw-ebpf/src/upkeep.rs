@@ -53,11 +53,11 @@ pub(crate) fn move_in(ctx: &TcContext) -> i32 {
     for number in 0..MOVED {
         let Some(moved) = read(ctx, number, &mut room) else { break };
         let Moved { key, connection, flags } = moved;
-        let is_confirmed = u32::from(flags & Moved::CONFIRMED != 0);
+        let class = moved.class().code();
         lost = lost.wrapping_add(if flags & Moved::LIMITED == 0 {
-            apart::move_one_in(key, connection, is_confirmed)
+            apart::move_one_in(key, connection, class)
         } else {
-            insert(key, connection, is_confirmed)
+            insert(key, connection, class)
         });
     }
     lost as i32
@@ -65,9 +65,9 @@ pub(crate) fn move_in(ctx: &TcContext) -> i32 {
 
 /// 1 if a connection had no room.
 #[inline(always)]
-fn insert(key: &FlowKey, connection: &Connection, is_confirmed: u32) -> u32 {
+fn insert(key: &FlowKey, connection: &Connection, class: u32) -> u32 {
     apart::remove(key);
-    let place = apart::place(key, connection, is_confirmed);
+    let place = apart::place(key, connection, class);
     if Place::from_word(place).is_nowhere() {
         return 1;
     }

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod flow_log;
 mod fnv;
 pub mod input;
+mod leading_zeros;
 pub mod lint;
 pub mod metrics;
 pub mod model;

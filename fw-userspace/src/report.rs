@@ -7,7 +7,7 @@ mod event;
 
 use serde::Serialize;
 
-pub use conntrack::{ConnectionCount, ConnectionStatus, Flushed, Holder, ProtocolName, RuleName};
+pub use conntrack::{ConnectionCount, ConnectionStatus, Flushed, Holder, Protocol, ProtocolName, RuleName};
 pub use event::{PacketEvent, Suppressed, Tuple, verdict_name};
 
 /// What `load`, `attach`, `confirm` and `rollback` did.
@@ -35,10 +35,25 @@ pub struct LoadReport {
     pub confirm_within_s: Option<u64>,
     /// Seconds for which connections older than the rules are taken over; 0 for not at all.
     pub adopt_s: u64,
-    /// Established TCP connections of this host that were taken over from the kernel's list of sockets.
+    /// Connections older than the rules that were taken over, by what the kernel knows of them.
     pub taken_over: u64,
+    /// Those, and the answers that are awaited, by what knowledge.
+    pub taken_over_by: Vec<TakenOver>,
     /// Things worth knowing.
     pub notes: Vec<String>,
+}
+
+/// Entries of flows that are older than the rules.
+#[derive(Debug, Clone, Serialize)]
+pub struct TakenOver {
+    /// `sockets`, `connection_tracking` (the kernel's own) or `expected_answers` (to questions that may be under way).
+    pub knowledge: &'static str,
+    /// The interface whose instance has them; null for this host.
+    pub instance: Option<String>,
+    /// `tcp` or `udp`.
+    pub protocol: ProtocolName,
+    /// How many.
+    pub entries: u64,
 }
 
 /// One program at one hook.
@@ -194,7 +209,8 @@ pub struct RuleStats {
     pub rule: String,
     /// As written.
     pub description: Option<String>,
-    /// First packets of connections, and packets that no connection answered for.
+    /// Of a group's rule first packets of connections, and packets that no connection answered for; of an ACL's entry
+    /// every packet that it denies, or lets on and that passes.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -9,8 +9,8 @@ use fw_common::rehearsed::Rehearsed;
 use fw_common::{Decision, Direction, FlowKey, Hook, Scratch, Sighting, judge, rehearse};
 
 use crate::compile::{
-    Binding, Bounds, Carries, CompileError, Compiled, Held, Numbering, RuleInfo, compile, compile_beside,
-    open_rules_narrowed, pretend_bindings,
+    Binding, Bounds, Carries, CompileError, Compiled, Held, Numbering, OpenRules, RuleInfo, compile,
+    compile_beside, pretend_bindings,
 };
 use crate::model::{Faces, Policy};
 
@@ -59,16 +59,13 @@ impl Simulation {
     /// The next generation; connections stay. Opens the adoption window that a load on a host would open.
     pub fn load(&mut self, policy: Policy) -> Result<(), CompileError> {
         let mut bindings = pretend_bindings(&policy);
-        // A window that is open stays open, as on a host.
+        let now_ns = self.tables.now_ns.get();
+        let until_ns = now_ns + u64::from(policy.settings.adopt_seconds) * 1_000_000_000;
+        let [old, new] = [&self.policy, &policy].map(OpenRules::of);
         for binding in &mut bindings {
-            let before = self.bindings.iter().find(|before| before.carries == binding.carries);
-            binding.adopt_until_ns = before.map_or(0, |before| before.adopt_until_ns);
-        }
-        if open_rules_narrowed(&self.policy, &policy) && policy.settings.adopt_seconds > 0 {
-            let window_ns = u64::from(policy.settings.adopt_seconds) * 1_000_000_000;
-            let until_ns = self.tables.now_ns.get().saturating_add(window_ns);
-            for binding in &mut bindings {
-                binding.adopt_until_ns = binding.adopt_until_ns.max(until_ns);
+            if let Some(before) = self.bindings.iter().find(|before| before.carries == binding.carries) {
+                let older = old.older(binding.carries.name(), &new);
+                binding.go_on_adopting(before, older, now_ns, until_ns);
             }
         }
         let generation = self.generation.wrapping_add(1);
@@ -124,6 +121,11 @@ impl Simulation {
         };
         let hook = if direction == received { Hook::Received } else { Hook::Sent };
         Some(Sighting { ifindex: binding.ifindex, hook, vlan_tags: 0 })
+    }
+
+    /// Forgets all connections.
+    pub(crate) fn forget(&self) {
+        self.tables.forget();
     }
 
     /// Moves the clock.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use fw_userspace::compile::{
-    Carries, CompileError, Compiled, Numbering, compile, open_rules_narrowed, pretend_bindings,
+    Carries, CompileError, Compiled, Numbering, compile, older_connections, pretend_bindings,
 };
 use fw_userspace::document;
 use fw_userspace::model::Policy;
@@ -37,7 +37,8 @@ fn tcp(from: u16, to: u16, cidr: &str) -> String {
 fn only_what_was_untracked_and_is_no_more_counts_as_narrowed() {
     let web = tcp(80, 90, "0.0.0.0/0");
     let before = host(&web, ALL_OUT);
-    let narrowed = |ingress: &str, egress: &str| open_rules_narrowed(&before, &host(ingress, egress));
+    let narrowed =
+        |ingress: &str, egress: &str| older_connections(&before, &host(ingress, egress), "eth0").is_some();
     assert!(!narrowed(&web, ALL_OUT));
     assert!(narrowed("", ALL_OUT), "removed");
     assert!(narrowed(&tcp(80, 89, "0.0.0.0/0"), ALL_OUT), "fewer ports");
@@ -48,7 +49,11 @@ fn only_what_was_untracked_and_is_no_more_counts_as_narrowed() {
     assert!(narrowed(&web, &tcp(0, 65_534, "0.0.0.0/0")), "tracked from now on");
     assert!(!narrowed(&web, &tcp(0, 65_535, "0.0.0.0/0")), "still one rule for all responses");
     let tracked = host(&tcp(22, 22, "10.0.0.0/8"), ALL_OUT);
-    assert!(!open_rules_narrowed(&tracked, &host("", ALL_OUT)), "tracked flows keep their entries");
+    assert_eq!(
+        older_connections(&tracked, &host("", ALL_OUT), "eth0"),
+        None,
+        "tracked flows keep their entries"
+    );
 }
 
 #[test]

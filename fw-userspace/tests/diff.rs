@@ -162,7 +162,8 @@ fn json_has_every_key_that_is_documented() {
                     "tracked": true, "state": null, "observed": false },
         "after": { "verdict": "deny", "layer": "security_group", "reason": "no_group_rule",
                    "says": "no rule of the interface's groups allows it",
-                   "network_acl": null, "security_group": null,
+                   "network_acl": { "id": "acl", "rule_number": 100, "action": "allow", "description": null },
+                   "security_group": null,
                    "tracked": false, "state": null, "observed": false }
     });
     let expected = json!({

@@ -196,6 +196,48 @@ rules.json:21:27: error: interfaces.eni.security_groups[0]: "security_groups" na
 }
 
 #[test]
+fn numbers_that_others_read_as_octal_are_refused_wherever_an_address_stands() {
+    let write = |place: &str, value: &str| {
+        let mut rules = serde_json::json!({
+            "version": 1,
+            "vpcs": { "v": { "cidr_blocks": ["8.0.0.0/5"] } },
+            "subnets": { "s": { "vpc": "v", "cidr_blocks": ["10.0.0.0/8"], "network_acl": "acl" } },
+            "network_acls": { "acl": { "vpc": "v", "ingress": [
+                { "rule_number": 1, "action": "allow", "protocol": "all", "cidr_block": "10.0.0.0/8" }
+            ] } },
+            "prefix_lists": { "p": { "entries": ["10.0.0.0/8", { "cidr": "11.0.0.0/8" }] } },
+            "security_groups": { "g": { "vpc": "v", "ingress": [
+                { "protocol": "all", "cidr_blocks": ["10.0.0.0/8"], "prefix_lists": ["p"] }
+            ] } },
+            "interfaces": { "i": { "device": "eth0", "subnet": "s", "addresses": ["10.0.0.1"], "security_groups": ["g"] } }
+        });
+        *rules.pointer_mut(place).unwrap_or_else(|| panic!("{place} is there")) = value.into();
+        read(rules.to_string().as_bytes())
+    };
+    for place in [
+        "/vpcs/v/cidr_blocks/0",
+        "/subnets/s/cidr_blocks/0",
+        "/network_acls/acl/ingress/0/cidr_block",
+        "/prefix_lists/p/entries/0",
+        "/prefix_lists/p/entries/1/cidr",
+        "/security_groups/g/ingress/0/cidr_blocks/0",
+    ] {
+        assert!(write(place, "10.0.0.0/8").policy.is_some(), "{place}");
+        for (value, plain) in [("010.0.0.0/8", "10.0.0.0/8"), ("10.0.0.0/08", "10.0.0.0/8")] {
+            let Reading { policy, findings } = write(place, value);
+            let said = findings.iter().map(|finding| &finding.message).find(|it| it.contains(value));
+            let said = said.unwrap_or_else(|| panic!("{place}: {findings:#?}"));
+            assert!(policy.is_none() && said.contains("octal"), "{place}: {said}");
+            assert!(said.ends_with(&format!("write {plain:?}")), "{place}: {said}");
+        }
+    }
+    let findings = write("/interfaces/i/addresses/0", "10.0.0.01").findings;
+    assert!(findings[0].message.ends_with("write \"10.0.0.1\""), "{findings:#?}");
+    // In IPv6 they mean nothing.
+    assert!(write("/prefix_lists/p/entries/0", "2001:0db8::/32").policy.is_some());
+}
+
+#[test]
 fn what_is_no_json_gives_one_error() {
     for (source, place, part) in [
         (&b""[..], (1, 1), "empty"),

@@ -86,6 +86,26 @@ fn what_is_denied_is_an_answer_too() {
 }
 
 #[test]
+fn the_entry_that_let_on_what_the_groups_refuse_is_named() {
+    let web = ["--interface", "eni-web", "--ingress"];
+    let entry =
+        |packet: &[&str]| explained(&[&web[..], packet].concat())["network_acl"]["rule_number"].clone();
+    // A SYN, a datagram, a segment of no connection: refused in three places.
+    assert_eq!(entry(&["tcp", "198.51.100.7:51000", "10.0.1.10:22"]), 100);
+    assert_eq!(entry(&["udp", "198.51.100.7:51000", "10.0.1.10:443"]), 100);
+    assert_eq!(entry(&["tcp", "198.51.100.7:51000", "10.0.1.10:443", "--tcp-flags", "ack"]), 100);
+    assert_eq!(entry(&["tcp", "[2001:db8::7]:51000", "[2001:db8:20:1::10]:22"]), 101);
+    // None was asked: another layer was first, both ends are inside the subnet, or, outbound, the groups refuse first.
+    assert_eq!(entry(&["tcp", "198.51.100.7:51000", "10.0.1.11:443"]), Value::Null);
+    assert_eq!(entry(&["tcp", "10.0.1.77:51000", "10.0.1.10:22"]), Value::Null);
+    let mut rules: Value = serde_json::from_str(RULES).unwrap();
+    rules["security_groups"]["sg-web"]["egress"] = json!([]);
+    let out = ["--interface", "eni-web", "--egress", "tcp", "10.0.1.10:51000", "198.51.100.7:443", "--json"];
+    let answer: Value = serde_json::from_slice(&explain_by(&rules.to_string(), &out).stdout).unwrap();
+    assert_eq!((&answer["reason"], &answer["network_acl"]), (&json!("no_group_rule"), &Value::Null));
+}
+
+#[test]
 fn icmp_other_protocols_and_frames() {
     let ping = ["--interface", "eni-web", "--ingress", "icmp", "198.51.100.7", "10.0.1.10"];
     assert_eq!(explained(&ping)["security_group"]["rule"], "ping");
@@ -93,6 +113,12 @@ fn icmp_other_protocols_and_frames() {
     assert_eq!(unreachable["reason"], "no_group_rule");
     let six = ["--interface", "eni-web", "--egress", "icmpv6", "2001:db8:20:1::10", "2001:db8::7"];
     assert_eq!(explained(&six)["security_group"]["rule"], "default-ipv6");
+    // The other family's ICMP has a number and no types, and is named and shown by it.
+    let foreign = ["--interface", "eni-web", "--egress", "58", "10.0.1.10", "203.0.113.1"];
+    let said = stdout(&explain(&foreign));
+    assert!(said.contains("egress 58 10.0.1.10 > 203.0.113.1\n"), "{said}");
+    let typed = stderr(&explain(&[&foreign[..], &["--icmp-type", "8"]].concat()));
+    assert!(typed.contains("\"--icmp-type\" goes with icmp and icmpv6, not with \"58\""), "{typed}");
     let gre = ["--interface", "eni-web", "--egress", "47", "10.0.1.10", "203.0.113.1"];
     assert_eq!(explained(&gre)["verdict"], "allow");
     // An ARP request, with white space and colons.
@@ -138,6 +164,71 @@ fn the_way_to_another_interface_and_what_is_missing_on_it() {
     let needed =
         ["network_acls.acl-back.ingress", "security_groups.sg-db.ingress", "network_acls.acl-back.egress"];
     assert_eq!(places, needed);
+}
+
+/// Number, action and ports of an ACL's entry.
+type Entry = (u16, &'static str, u16, u16);
+/// Ports of a client, and the number of the entry that denies the answer to them.
+type Denied = (u16, u16, Value);
+
+/// A path's verdict, what its usual clients may expect, and from which of a client's ports it is denied by what.
+fn reach(egress: &[Entry]) -> (Value, Vec<Value>, Vec<(Value, Value, Value)>) {
+    let mut rules: Value = serde_json::from_str(RULES).unwrap();
+    rules["network_acls"]["acl-back"]["egress"] = egress
+        .iter()
+        .map(|(number, action, from, to)| {
+            json!({ "rule_number": number, "action": action, "protocol": "tcp", "from_port": from, "to_port": to,
+                    "cidr_block": "10.0.1.0/24" })
+        })
+        .collect();
+    let output =
+        explain_by(&rules.to_string(), &["--from", "eni-web", "--to", "eni-db", "tcp/5432", "--json"]);
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let family = &answer["families"][0];
+    let list = |key: &str| family[key].as_array().unwrap().clone();
+    let denied = list("client_ports").into_iter().filter(|ports| ports["verdict"] == "deny").map(|ports| {
+        let by = &ports["blocked"];
+        assert_eq!((&by["interface"], &by["network_acl"]["id"]), (&json!("eni-db"), &json!("acl-back")));
+        (ports["from"].clone(), ports["to"].clone(), by["network_acl"]["rule_number"].clone())
+    });
+    let clients = list("clients").into_iter().map(|client| client["verdict"].clone());
+    // What is said to help does.
+    for change in list("changes") {
+        let entries = rules["network_acls"]["acl-back"]["egress"].as_array_mut().unwrap();
+        entries.push(change["value"].clone());
+    }
+    let output = explain_by(&rules.to_string(), &["--from", "eni-web", "--to", "eni-db", "tcp/5432"]);
+    assert!(stdout(&output).contains("eni-db is reachable\n"), "{}", stdout(&output));
+    (family["verdict"].clone(), clients.collect(), denied.collect())
+}
+
+#[test]
+fn a_way_is_told_for_all_ports_that_a_client_may_choose() {
+    let case = |egress: &[Entry], verdict: &str, clients: [&str; 3], denied: &[Denied]| {
+        let (said, systems, ports) = reach(egress);
+        assert_eq!((said, systems), (json!(verdict), clients.map(|it| json!(it)).to_vec()), "{egress:?}");
+        let denied: Vec<_> =
+            denied.iter().map(|(from, to, by)| (json!(from), json!(to), by.clone())).collect();
+        assert_eq!(ports, denied, "{egress:?}");
+    };
+    let star = || json!("*");
+    case(&[(100, "allow", 1024, 65_535)], "allow", ["allow"; 3], &[]);
+    case(&[(100, "allow", 0, 1023)], "deny", ["deny"; 3], &[(1024, 65_535, star())]);
+    // What a Windows host, or who reads RFC 6335, takes for all.
+    let iana = [(100, "allow", 49_152, 65_535)];
+    case(&iana, "partly", ["partly", "allow", "partly"], &[(1024, 49_151, star())]);
+    let linux = [(100, "allow", 32_768, 60_999)];
+    let beside = [(1024, 32_767, star()), (61_000, 65_535, star())];
+    case(&linux, "partly", ["allow", "partly", "partly"], &beside);
+    // One port in the middle, by an entry of its own.
+    let one = [(90, "deny", 40_000, 40_000), (100, "allow", 1024, 65_535)];
+    case(&one, "partly", ["partly", "allow", "partly"], &[(40_000, 40_000, json!(90))]);
+    // In nobody's usual range, and by two entries.
+    let two = [(90, "deny", 8000, 9000), (95, "deny", 9001, 9999), (100, "allow", 1024, 65_535)];
+    let denied = [(8000, 9000, json!(90)), (9001, 9999, json!(95))];
+    case(&two, "partly", ["allow", "allow", "partly"], &denied);
+    let ping = explained(&["--from", "eni-web", "--to", "eni-db", "icmp"]);
+    assert_eq!(ping["families"][0]["client_ports"], json!([]), "it has no ports");
 }
 
 /// A capture in which a connection is opened, and a stray segment.
@@ -218,7 +309,7 @@ fn wrong_questions_are_one_line() {
     let no_capture = file("text.pcap", b"this is no capture at all");
     let empty = file("empty.pcap", b"");
     let web = ["--interface", "eni-web", "--ingress"];
-    let wrong: [(&[&str], &str); 14] = [
+    let wrong: [(&[&str], &str); 15] = [
         (&["--hex", "0a0"], "3 digits are no whole bytes"),
         (&["--hex", "zz"], "'z' is no hexadecimal digit"),
         (&["--hex", ""], "the frame is empty"),
@@ -228,6 +319,10 @@ fn wrong_questions_are_one_line() {
         (&["icmp", "2001:db8::1", "2001:db8::7"], "\"icmp\" does not go with IPv6, \"icmpv6\" does"),
         (&["sctp", "198.51.100.7:1", "10.0.1.10:2"], "\"sctp\" must be \"tcp\", \"udp\""),
         (&["tcp", "198.51.100:1", "10.0.1.10:2"], "\"198.51.100:1\" must be ADDRESS:PORT"),
+        (
+            &["tcp", "198.51.100.7:1", "010.0.1.10:2"],
+            "read as octal numbers and others as decimal ones, write \"10.0.1.10:2\"",
+        ),
         (&["tcp", "198.51.100.7:1"], "which packet? give PROTOCOL SOURCE DESTINATION"),
         (&["udp", "198.51.100.7:1", "10.0.1.10:2", "--tcp-flags", "ack"], "\"--tcp-flags\" goes with tcp"),
         (&["--pcap", &no_capture], "it is no capture: neither pcap nor pcapng"),

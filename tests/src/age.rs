@@ -17,11 +17,11 @@ const NS_PER_S: u64 = 1_000_000_000;
 /// its first one.
 pub fn wait(connections: &ConnectionTable, seconds: u64) {
     let ticks = tick(seconds.saturating_mul(NS_PER_S));
-    connections.move_times(|last_seen| last_seen.wrapping_sub(ticks));
+    connections.move_times(|last_seen| last_seen.wrapping_sub(ticks), |created| created.wrapping_sub(ticks));
 }
 
 /// Lets time pass for a kernel that is compared with a clock of whole seconds: entries have then been idle for half a
-/// second less than they should. What ends in the very second that they reach, or in the next, ends for both, as long
+/// second less than they should, and are half a second older. What ends in the very second that they reach, or in the next, ends for both, as long
 /// as less than half a second of the machine's own time passes between two calls.
 pub fn make_older<T: BorrowMut<MapData>>(
     connections: &ConnectionTable,
@@ -37,12 +37,18 @@ pub fn make_older<T: BorrowMut<MapData>>(
             anyhow!("this machine has not been up for {seconds} s: entries cannot be made that old")
         })
     };
-    connections.move_times(|last_seen| {
+    let last_seen = |last_seen| {
         // Each move may have lost a tick.
         let idle_ns = ns_between(last_seen, tick(now_ns)) + ns_between(0, 4);
         let whole_s = (idle_ns + HALF_NS) / NS_PER_S;
         tick(now_ns).wrapping_sub(tick(((whole_s + seconds) * NS_PER_S).saturating_sub(HALF_NS)))
-    });
+    };
+    // What begins at an age has begun in that very second: so that is half a second more.
+    let created = |created| {
+        let whole_s = ns_between(created, tick(now_ns)) / NS_PER_S;
+        tick(now_ns).wrapping_sub(tick((whole_s + seconds) * NS_PER_S + HALF_NS))
+    };
+    connections.move_times(last_seen, created);
     let entries: Vec<(FragmentKey, Datagram)> = datagrams.iter().collect::<Result<_, _>>()?;
     for (key, mut datagram) in entries {
         datagram.judged_ns = older(datagram.judged_ns)?;

@@ -58,13 +58,12 @@ impl Filtered {
     /// So many others like a confirmed one to port 80 that is there, from 11.0.0.0 on.
     pub fn fill(&self, connections: u32) {
         let table = self.table();
-        let is_web =
-            |(key, _, class): &(FlowKey, _, Class)| *class == Class::Confirmed && key.local_port == 80;
+        let is_web = |(key, _, class): &(FlowKey, _, Class)| class.is_kept() && key.local_port == 80;
         let (like, connection, _) = table.iter().find(is_web).expect("one to be like");
         for number in 0..connections {
             let remote = Address::from_ipv4((0x0b00_0000 + number).to_be_bytes());
             let inserted =
-                store::Store(&table).insert(&FlowKey { remote, ..like }, &connection, Class::Confirmed);
+                store::Store(&table).insert(&FlowKey { remote, ..like }, &connection, Class::Assured);
             inserted.expect("the table has room");
         }
     }

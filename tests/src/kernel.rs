@@ -12,7 +12,7 @@ use aya::maps::{ArrayOfMaps, HashMap, MapData, PerCpuArray, PerCpuValues};
 use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use fw_common::conntrack::{Class, Connection, tick};
+use fw_common::conntrack::{Connection, tick};
 use fw_common::event::Wanted;
 use fw_common::flow_log::{Flow, RECORDING, Tally};
 use fw_common::fragment::{Datagram, FragmentKey};
@@ -332,8 +332,7 @@ impl Kernel {
     pub fn connections(&mut self) -> Connections {
         let now_ns = now_ns();
         let live = self.connections.iter().filter(|(_, connection, _)| !connection.is_expired(now_ns));
-        live.map(|(key, connection, class)| ((class == Class::Confirmed, key_bytes(&key)), connection))
-            .collect()
+        live.map(|(key, connection, class)| ((class.is_kept(), key_bytes(&key)), connection)).collect()
     }
 
     /// Instructions that the verifier processed, and the bytes of the translated and of the machine code.

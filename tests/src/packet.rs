@@ -19,7 +19,7 @@ pub use control::*;
 pub use model::{
     Body, Cut, Extension, Fragment, Host, Icmp, Ip, Link, Network, Packet, Peer, Start, Tcp, Wrong,
 };
-pub use text::{parse, parse_packet};
+pub use text::{parse, parse_packet, parse_quoted};
 
 use model::network_error;
 
@@ -113,6 +113,20 @@ impl Packet {
     #[must_use]
     pub fn ack(mut self, number: u32) -> Self {
         self.tcp_mut("ack").ack = number;
+        self
+    }
+
+    /// The TCP window, as the header says it.
+    #[must_use]
+    pub fn window(mut self, window: u16) -> Self {
+        self.tcp_mut("window").window = window;
+        self
+    }
+
+    /// A window scale option with this shift, before the other TCP options.
+    #[must_use]
+    pub fn window_scale(mut self, shift: u8) -> Self {
+        self.tcp_mut("window_scale").window_scale = Some(shift);
         self
     }
 

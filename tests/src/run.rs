@@ -1,15 +1,16 @@
-//! Runs the cases, each the ways there are: [`host`] by the reader, the compiler and the core; [`bytecode`] by
-//! kernel test runs beside the core; [`wire`] by real frames through real devices.
+//! Runs the cases, each the ways there are: [`host`] by the reader, the compiler and the core; [`oracle`] by the
+//! documentation once more; [`bytecode`] by kernel test runs beside the core; [`wire`] by real frames through real devices.
 
 pub mod bytecode;
 pub mod host;
+pub mod oracle;
 pub mod wire;
 
 use anyhow::{Context as _, Result};
 use fw_common::frame::Link;
 use fw_common::memory::SliceFrame;
 use fw_common::related::Subject;
-use fw_common::{FlowKey, Hook, Reason, wire as packets};
+use fw_common::{FlowKey, Hook, Layer, Reason, Verdict, wire as packets};
 use fw_userspace::compile::RuleInfo;
 use fw_userspace::document::{self, Reading, Severity};
 use fw_userspace::model::{Faces, Policy};
@@ -86,8 +87,9 @@ fn decided_by(reason: Reason, acl: Option<&RuleInfo>, group: Option<&RuleInfo>) 
 }
 
 /// Whether the ACL's entry is named beside what decided: a group or a connection let the packet pass.
-fn names_acl(reason: Reason) -> bool {
-    matches!(reason, Reason::GroupRule | Reason::Established | Reason::Related | Reason::Adopted)
+pub(crate) fn names_acl(reason: Reason) -> bool {
+    let names = matches!(reason.layer(), Layer::SecurityGroup | Layer::Conntrack);
+    names && reason.verdict() == Verdict::Pass
 }
 
 fn name_of(rule: &RuleInfo) -> String {

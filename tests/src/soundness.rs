@@ -26,7 +26,7 @@ pub fn check<'a, B: Buckets<'a>>(buckets: B) -> Result<()> {
     let entries = entries(buckets);
     let keys: HashSet<FlowKey> = entries.iter().map(|(key, ..)| *key).collect();
     ensure!(keys.len() == entries.len(), "{} flows are {} entries", keys.len(), entries.len());
-    let confirmed = entries.iter().filter(|(.., class)| *class == Class::Confirmed).count() as u64;
+    let confirmed = entries.iter().filter(|(.., class)| class.is_kept()).count() as u64;
     let counted = Store(buckets).counted();
     ensure!(counted == confirmed, "{counted} connections are counted, {confirmed} are there");
     let taken = taken(buckets);

@@ -113,6 +113,72 @@ fn real_connections_are_listed_counted_and_flushed() {
     assert_eq!(loaded.count(&[])["confirmed"], 0);
 }
 
+/// Rules of one group whose lists hold these ids, and a network ACL with these entries beside what it lets on.
+fn listing(ingress: &[&str], egress: &[&str], denied: &[u16]) -> Value {
+    let rule = |id: &&str| json!({ "id": id, "protocol": "tcp", "from_port": 80, "to_port": 81, "cidr_blocks": ["10.0.0.0/8"] });
+    let rules = |ids: &[&str]| ids.iter().map(rule).collect::<Vec<_>>();
+    let entry = |number: u16, action: &str, cidr: &str| json!({ "rule_number": number, "action": action, "protocol": "all", "cidr_block": cidr });
+    let mut entries = vec![entry(30_000, "allow", "0.0.0.0/0")];
+    entries.extend(denied.iter().map(|number| entry(*number, "deny", "203.0.113.0/24")));
+    json!({
+        "version": 1,
+        "subnets": { "net": { "cidr_blocks": ["10.0.0.0/8"], "network_acl": "acl" } },
+        "network_acls": { "acl": { "ingress": entries, "egress": [entry(30_000, "allow", "0.0.0.0/0")] } },
+        "security_groups": { "sg": { "ingress": rules(ingress), "egress": rules(egress) } },
+        "interfaces": { "server": { "device": "eth0", "subnet": "net", "security_groups": ["sg"] } },
+        "settings": { "adopt_seconds": 0 }
+    })
+}
+
+#[test]
+fn a_connection_is_named_by_no_rule_that_came_later() {
+    let loaded = Loaded(Filtered::new(&listing(&["web"], &[], &[])));
+    let mut web = loaded.open(80).unwrap();
+    let rule = || {
+        let listed = loaded.list(&["--port", "80", "--state", "established"]);
+        let [connection] = &listed[..] else { panic!("{listed:?}") };
+        connection["rule"]["rule"].clone()
+    };
+    let load = |rules: &Value| loaded.fwctl().load(rules).map(|_| ()).unwrap();
+    assert_eq!(rule(), "web");
+    load(&listing(&[], &[], &[]));
+    assert_eq!(rule(), Value::Null, "it is no more");
+    load(&listing(&[], &["out"], &[]));
+    assert_eq!(rule(), Value::Null, "and no other rule has admitted it");
+    assert_eq!(loaded.count(&["--top"])["top_rules"][0]["name"], "-");
+    load(&listing(&[], &[], &[]));
+    load(&listing(&[], &[], &[100]));
+    assert_eq!(rule(), Value::Null, "an entry of a network ACL admits no connection");
+    // The slot is another's now, whose own connections are named by it from the first one on.
+    load(&listing(&[], &[], &[]));
+    load(&listing(&["http"], &[], &[]));
+    let mut next = loaded.open(81).unwrap();
+    assert_eq!(loaded.list(&["--port", "81"])[0]["rule"]["rule"], "http");
+    let count = loaded.count(&["--top"]);
+    let names: Vec<&Value> = [0, 1].map(|place| &count["top_rules"][place]["name"]).to_vec();
+    assert_eq!(names, ["-", "sg ingress http"], "{count}");
+    assert!(web.exchange() && next.exchange());
+}
+
+#[test]
+fn rules_that_come_back_have_their_connections_and_counters_back() {
+    let loaded = Loaded(Filtered::new(&listing(&["web"], &[], &[])));
+    let mut web = loaded.open(80).unwrap();
+    let counted = || loaded.fwctl().rule_packets("sg", "web").unwrap();
+    let rule = || loaded.list(&["--port", "80", "--state", "established"])[0]["rule"]["rule"].clone();
+    assert_eq!(counted(), 1);
+    // Not confirmed, and then others that would have had its slot: what the kernel goes back to still counts in it.
+    for tried in [&[][..], &["other"]] {
+        loaded.fwctl().load_with(&listing(tried, &[], &[]), &["--confirm", "60"]).unwrap();
+    }
+    assert_eq!(rule(), Value::Null);
+    let mut other = loaded.open(81).unwrap();
+    loaded.fwctl().run(["rollback", "--json"]).unwrap().success().unwrap();
+    assert_eq!((rule(), counted()), (json!("web"), 1));
+    assert_eq!(loaded.list(&["--port", "81"])[0]["rule"], Value::Null, "its rule went");
+    assert!(web.exchange() && other.exchange());
+}
+
 #[test]
 fn mistakes_are_named() {
     let loaded = Loaded::new(4096);

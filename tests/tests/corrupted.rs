@@ -238,11 +238,11 @@ proptest! {
             let key = key(number);
             match step {
                 0 => damage(&memory, &mut random),
-                1 => _ = store.insert(&key, &connection, Class::HalfOpen),
-                2 => _ = store.insert(&key, &connection, Class::Confirmed),
-                3 => _ = store.confirm(&key),
+                1 => _ = store.insert(&key, &connection, Class::Inbound),
+                2 => _ = store.insert(&key, &connection, Class::Assured),
+                3 => _ = store.promote(&key, Class::Assured),
                 4 => _ = store.remove(&key),
-                5 => _ = store.move_in(&key, &connection, Class::Confirmed),
+                5 => _ = store.move_in(&key, &connection, Class::Assured),
                 6 => _ = store.sweep(number as u32),
                 _ => {
                     let places = (0..LAYOUT.total()).flat_map(|bucket| (0..16).map(move |place| (bucket, place)));
@@ -259,7 +259,7 @@ proptest! {
         }
         memory.tags.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         memory.counts[0].store(0, Ordering::Relaxed);
-        prop_assert!(store.insert(&key(2), &connection, Class::Confirmed).is_ok());
+        prop_assert!(store.insert(&key(2), &connection, Class::Assured).is_ok());
         prop_assert_eq!(store.counted(), 1);
         prop_assert!(store.entry(&key(2)).is_some());
     }

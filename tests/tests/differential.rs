@@ -1,6 +1,8 @@
 //! Random rules and histories for a bounded while: the core on the host against the oracle, and against the bytecode
 //! under XDP and under TC. `cargo xtask soak` goes on from there.
 
+use std::collections::BTreeSet;
+
 use fw_tests::case;
 use fw_tests::differential::{Differential, Other};
 use fw_tests::kernel::Received;
@@ -19,6 +21,25 @@ fn the_bytecode_decides_as_the_host_core_does_under_xdp() {
 #[test]
 fn the_bytecode_decides_as_the_host_core_does_under_tc() {
     go_through(Other::Bytecode(Received::Tc), 60);
+}
+
+#[test]
+fn histories_reach_every_state_and_class_of_connections() {
+    let differential = Differential::new(Other::Oracle).expect("nothing is loaded");
+    let mut reached = BTreeSet::new();
+    for seed in 0..100 {
+        reached.extend(differential.reached(seed).expect("the scenario is valid"));
+    }
+    let reasons = ["Established", "OutOfWindow", "OneSided", "Related", "Adopted", "MidStream"];
+    let states =
+        ["SynSent", "OneSided", "SynReceived", "Established", "HalfClosed", "Closed", "Reset", "Adopted"];
+    let others = ["Unreplied", "Replied", "RepliedAgain", "Stream", "Lasting"];
+    let classes = ["Inbound", "Reserved", "Outbound", "Stream", "Assured"];
+    let states = states.iter().chain(&others).map(|state| format!("State::{state}"));
+    let classes = classes.iter().map(|class| format!("Class::{class}"));
+    let all = reasons.iter().map(|reason| (*reason).to_owned()).chain(states).chain(classes);
+    let missing: Vec<String> = all.filter(|name| !reached.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

@@ -238,20 +238,20 @@ fn class_of(table: &Table, number: u16) -> Option<Class> {
 
 #[test]
 fn one_flow_inserted_by_both_cpus_is_there_once() {
-    let half_open = |table: &Table| insert(table, 1, Class::HalfOpen);
+    let half_open = |table: &Table| insert(table, 1, Class::Inbound);
     explore(
         |_| (),
         [&half_open, &half_open],
         |table, order| {
-            assert_eq!(class_of(table, 1), Some(Class::HalfOpen), "{order}");
+            assert_eq!(class_of(table, 1), Some(Class::Inbound), "{order}");
         },
     );
 }
 
 #[test]
 fn one_flow_inserted_in_both_classes_is_there_once() {
-    let half_open = |table: &Table| insert(table, 1, Class::HalfOpen);
-    let confirmed = |table: &Table| insert(table, 1, Class::Confirmed);
+    let half_open = |table: &Table| insert(table, 1, Class::Inbound);
+    let confirmed = |table: &Table| insert(table, 1, Class::Assured);
     explore(
         |_| (),
         [&half_open, &confirmed],
@@ -262,19 +262,19 @@ fn one_flow_inserted_in_both_classes_is_there_once() {
 /// Of a bucket that is full of half-open flows the oldest is confirmed while another takes its place: one of the two wins.
 #[test]
 fn what_is_confirmed_is_not_recycled_any_more() {
-    let fill = |table: &Table| (1..=40).for_each(|number| insert(table, number, Class::HalfOpen));
+    let fill = |table: &Table| (1..=40).for_each(|number| insert(table, number, Class::Inbound));
     let confirm = |table: &Table| {
         for number in 30..34 {
-            let _ = Store(table).confirm(&key(number));
+            let _ = Store(table).promote(&key(number), Class::Assured);
         }
     };
-    let recycle = |table: &Table| insert(table, 99, Class::HalfOpen);
+    let recycle = |table: &Table| insert(table, 99, Class::Inbound);
     explore(fill, [&confirm, &recycle], |table, order| {
-        assert_eq!(class_of(table, 99), Some(Class::HalfOpen), "{order}");
+        assert_eq!(class_of(table, 99), Some(Class::Inbound), "{order}");
         for number in 30..34 {
             assert_ne!(
                 class_of(table, number),
-                Some(Class::HalfOpen),
+                Some(Class::Inbound),
                 "{order}: {number} is confirmed or gone"
             );
         }
@@ -284,14 +284,14 @@ fn what_is_confirmed_is_not_recycled_any_more() {
 #[test]
 fn an_expired_entry_makes_room_for_its_successor_and_for_no_second() {
     let old = |table: &Table| {
-        assert_eq!(Store(table).insert(&key(1), &expired(), Class::Confirmed), Ok(()));
+        assert_eq!(Store(table).insert(&key(1), &expired(), Class::Assured), Ok(()));
     };
-    let again = |table: &Table| insert(table, 1, Class::HalfOpen);
+    let again = |table: &Table| insert(table, 1, Class::Inbound);
     let sweep = |table: &Table| {
         Store(table).sweep(LAYOUT.ipv4);
     };
     explore(old, [&again, &sweep], |table, order| {
-        assert_eq!(class_of(table, 1), Some(Class::HalfOpen), "{order}");
+        assert_eq!(class_of(table, 1), Some(Class::Inbound), "{order}");
     });
 }
 
@@ -301,13 +301,13 @@ fn a_full_table_loses_no_connection_to_two_newcomers() {
     let fill = |table: &Table| {
         let mut number = 100;
         while soundness::entries(table).len() < 31 {
-            let _ = Store(table).insert(&key(number), &connection(), Class::Confirmed);
+            let _ = Store(table).insert(&key(number), &connection(), Class::Assured);
             number += 1;
         }
     };
     let newcomer = |number| {
         move |table: &Table| {
-            let _ = Store(table).insert(&key(number), &connection(), Class::Confirmed);
+            let _ = Store(table).insert(&key(number), &connection(), Class::Assured);
         }
     };
     explore(fill, [&newcomer(1), &newcomer(2)], |table, order| {

@@ -48,11 +48,11 @@ fn a_sweep_removes_all_that_has_expired_and_nothing_else() {
     let table = loaded.table();
     let before = Store(&table).counted();
     // A half-open flow takes no place of a confirmed one, so these come first.
-    fill(&table, 2000, 300, Class::HalfOpen);
-    fill(&table, 5000, 300, Class::Confirmed);
+    fill(&table, 2000, 300, Class::Inbound);
+    fill(&table, 5000, 300, Class::Assured);
     let lasting = {
         let entries = table.iter().count();
-        fill(&table, 10, 0, Class::Confirmed);
+        fill(&table, 10, 0, Class::Assured);
         table.iter().count().abs_diff(entries)
     };
     // Keys of the same numbers: the young ones took the places of old ones.
@@ -71,7 +71,7 @@ fn a_sweep_removes_all_that_has_expired_and_nothing_else() {
 fn sweeps_that_are_cut_short_come_round() {
     let loaded = Filtered::new(&web_rules(100_000));
     let table = loaded.table();
-    let full = fill(&table, 40_000, 300, Class::Confirmed);
+    let full = fill(&table, 40_000, 300, Class::Assured);
     assert_eq!(full, 80_000);
     let mut calls = 0;
     while Store(&table).counted() > 0 {
@@ -87,7 +87,7 @@ fn sweeps_that_are_cut_short_come_round() {
 fn a_load_sweeps() {
     let loaded = Filtered::new(&web_rules(4096));
     let mut live = loaded.open(80).unwrap();
-    assert_eq!(fill(&loaded.table(), 1500, 300, Class::Confirmed), 3000);
+    assert_eq!(fill(&loaded.table(), 1500, 300, Class::Assured), 3000);
     loaded.fwctl().load(&web_rules(4096)).unwrap();
     assert_eq!(loaded.table().iter().count(), 1, "a table of this size is swept at once");
     assert!(live.exchange());
@@ -124,10 +124,10 @@ fn a_step_of_the_sweep_is_a_part_whatever_the_table_holds() {
         assert!(times.len() >= all as usize / 128, "{what}: {} calls for all of it", times.len());
     };
     measure("empty");
-    fill(&table, 110_000, 0, Class::Confirmed);
+    fill(&table, 110_000, 0, Class::Assured);
     measure("full of live ones");
     let ticks = tick(300 * NS_PER_S);
-    table.move_times(|last_seen| last_seen.wrapping_sub(ticks));
+    table.move_times(|last_seen| last_seen.wrapping_sub(ticks), |created| created);
     measure("full of expired ones");
     assert_eq!(Store(&table).counted(), 0);
 }

@@ -1,6 +1,7 @@
 //! Real sockets through real hooks: TCP, UDP, ping and raw frames, both families, both faces, both modes.
 //! Needs root.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,15 @@ impl Filtered {
     /// The router filters its end of the server's veth pair.
     fn veth_of_instance(mode: &'static str) -> Self {
         Self { rig: Rig::routed().unwrap(), bpffs: BpffsDir::new().unwrap(), faces: "instance", mode }
+    }
+
+    /// The same, and the server's namespace has no name and no process: only a file that we have open holds it.
+    fn veth_of_hidden_instance(mode: &'static str) -> Self {
+        let filtered = Self::veth_of_instance(mode);
+        let name = filtered.rig.server.name();
+        let removed = Command::new("ip").args(["netns", "delete", name]).status().unwrap();
+        assert!(removed.success(), "{name}");
+        filtered
     }
 
     fn host(&self) -> &Namespace {
@@ -367,7 +377,11 @@ fn twenty_loads_at_xdp_lose_nothing_let_nothing_in_and_keep_a_live_connection() 
 
 #[test]
 fn the_first_load_takes_over_a_connection_that_its_rules_allow() {
-    for (faces, is_own) in [(Filtered::own_nic as fn(_) -> _, true), (Filtered::veth_of_instance, false)] {
+    for (faces, is_known) in [
+        (Filtered::own_nic as fn(_) -> _, true),
+        (Filtered::veth_of_instance, true),
+        (Filtered::veth_of_hidden_instance, false),
+    ] {
         let filtered: Filtered = faces("tc");
         let (mut allowed, mut foreign) = (filtered.live(22), filtered.live(23));
         assert!(allowed.exchange() && foreign.exchange());
@@ -379,15 +393,15 @@ fn the_first_load_takes_over_a_connection_that_its_rules_allow() {
         assert!(allowed.exchange_from_server() && allowed.exchange());
         assert!(!foreign.exchange(), "no rule allows it");
         let stats = filtered.fwctl().stats().unwrap();
-        // Its own kernel knows the one, only its segments tell of the other.
-        assert_eq!(report["taken_over"], json!(u64::from(is_own)), "{report}");
-        assert_eq!(stats.packets("allow", "adopted") > 0, !is_own, "{}", stats.0);
+        // Sockets tell of the ones, only its segments of the other.
+        assert_eq!(report["taken_over"], json!(u64::from(is_known)), "{report}");
+        assert_eq!(stats.packets("allow", "adopted") > 0, !is_known, "{}", stats.0);
     }
 }
 
 #[test]
-fn with_adopt_seconds_0_the_first_load_takes_over_nothing_that_has_no_socket_here() {
-    let filtered = Filtered::veth_of_instance("tc");
+fn with_adopt_seconds_0_the_first_load_takes_over_nothing_that_has_no_socket_that_is_known() {
+    let filtered = Filtered::veth_of_hidden_instance("tc");
     let mut live = filtered.live(22);
     filtered.load(&json!([tcp_rule("ssh", 22, &CLIENTS)]), &json!([]));
     assert!(!live.exchange());

@@ -3,13 +3,20 @@
 //! AWS publishes the timers of established TCP and of UDP; the others are chosen and stand in [`timeout`].
 //! Never here: whether a packet may open a connection. That is [`crate::decide`]'s.
 
+mod class;
+mod origin;
 mod state;
 mod status;
 mod tcp;
+mod windows;
 
-pub use state::{State, timeout};
-use state::{is_half_open, is_handshake};
+pub use class::Class;
+pub use origin::Origin;
+pub use state::{LASTING_TICKS, State, timeout};
+use state::{is_handshake, is_over, is_unanswered};
 pub use status::Status;
+pub use tcp::begin_or_end;
+pub use windows::Windows;
 
 use crate::flow::Direction;
 use crate::layout::InterfaceLine;
@@ -21,9 +28,10 @@ use crate::store::Cell;
 /// | word | what |
 /// | --- | --- |
 /// | 0 | [`Status`] |
-/// | 1 | when it was made, in ticks; in the upper half the counter slot of the rule that admitted it |
-/// | 2, 3 | TCP, ingress and egress: the end of what was sent; in the upper half the last acknowledgement |
-/// | 4, 5 | packets and bytes of both directions |
+/// | 1 | [`Origin`] |
+/// | 2, 3 | TCP, ingress and egress: the end of what was sent; in the upper half the last acknowledgement. See [`tcp`] |
+/// | 4 | [`Windows`], with the packets of both directions |
+/// | 5 | bytes of both directions |
 ///
 /// Each direction's marks are one word, since its packets mostly come by one CPU. Two CPUs that see packets of one
 /// connection in the same instant may count one.
@@ -73,7 +81,7 @@ pub struct Connection<R = [u64; WORDS]>(pub R);
 const STATUS: usize = 0;
 const ORIGIN: usize = 1;
 const MARKS: [usize; 2] = [2, 3];
-const PACKETS: usize = 4;
+const WINDOWS: usize = 4;
 const BYTES: usize = 5;
 
 /// Nanoseconds of `CLOCK_MONOTONIC` in ticks of 16.8 ms (2²⁴ ns), of which 32 bits are 2.3 years.
@@ -90,22 +98,17 @@ pub const fn ns_between(earlier: u32, later: u32) -> u64 {
 
 const TICK_SHIFT: u32 = 24;
 
-/// Which budget a connection counts against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// Seen in one direction only: small, recycled, short-lived.
-    HalfOpen,
-    /// Proof of return was seen: never evicted.
-    Confirmed,
-}
-
 /// What a packet meant to the entry it belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// It belongs to the connection.
     Belongs,
-    /// It belongs to the connection, and is the proof of return: the entry becomes a confirmed one.
-    Confirms,
+    /// Its addresses and ports are the connection's, its numbers are not: it changes nothing.
+    Unfit,
+    /// It belongs to a connection whose answers are not seen.
+    OneSided,
+    /// It belongs to the connection, which has earned this class with it.
+    Earns(Class),
     /// The connection was idle for too long: as if there were no entry.
     Expired,
     /// A SYN on a connection that is over: a new flow.
@@ -115,10 +118,43 @@ pub enum Step {
     CounterSyn,
 }
 
+/// What a packet does to the state.
+#[derive(Clone, Copy)]
+enum Effect {
+    /// Nothing, although it may be the connection's: it does not prolong it either.
+    Nothing,
+    /// Nothing, since its numbers do not fit.
+    Unfit,
+    /// The state is this one now, perhaps again.
+    Moves(State),
+}
+
+impl Effect {
+    /// As one word, for functions of the bytecode.
+    #[inline(always)]
+    const fn code(self) -> u32 {
+        match self {
+            Self::Nothing => 0,
+            Self::Unfit => 1,
+            Self::Moves(state) => 2 | (state as u32) << 2,
+        }
+    }
+
+    /// The reverse.
+    #[inline(always)]
+    const fn from_code(code: u32) -> Self {
+        match code & 3 {
+            0 => Self::Nothing,
+            1 => Self::Unfit,
+            _ => Self::Moves(State::from_code((code >> 2) as u8)),
+        }
+    }
+}
+
 impl Connection {
-    /// Ingress's bit of what [`Connection::sent`] is valid by; egress's is the next.
+    /// Ingress's bit of what [`Connection::marks`] has sent; egress's is the next.
     pub const SEEN: u8 = 1;
-    /// Ingress's bit of what [`Connection::acked`] is valid by; egress's is the next.
+    /// Ingress's bit of what [`Connection::marks`] has acknowledged; egress's is the next.
     pub const ACKED: u8 = 4;
     /// Ingress has sent its FIN; egress's is the next bit.
     pub const FIN: u8 = 16;
@@ -133,10 +169,11 @@ impl Connection {
     /// Clears the entry for a connection that starts now, admitted by the rule with this counter slot.
     #[inline(always)]
     pub fn restart(&mut self, now_ns: u64, rule: u32, flags: u8) {
-        let now = u64::from(tick(now_ns));
-        let status = now | (u64::from(flags) << Status::FLAGS);
+        let now = tick(now_ns);
+        let status = u64::from(now) | (u64::from(flags) << Status::FLAGS);
+        let origin = Origin::new(now, rule).0;
         // One by one: to clear memory, LLVM would call a function.
-        for (index, word) in [status, now | (u64::from(rule) << 32), 0, 0, 0, 0].into_iter().enumerate() {
+        for (index, word) in [status, origin, 0, 0, Windows::UNSEEN.0, 0].into_iter().enumerate() {
             self.0.set_word(index, word);
         }
     }
@@ -144,27 +181,61 @@ impl Connection {
     /// Applies a connection's first packet.
     #[inline(always)]
     pub fn open(&mut self, packet: &Packet, bytes: u64, direction: Direction, timers: InterfaceLine<'_>) {
-        self.0.set_word(PACKETS, 1);
-        self.0.set_word(BYTES, bytes);
+        self.count(bytes);
         let mut status = self.status();
         status.set_opened_by(direction);
         if packet.protocol == protocol::TCP {
             status.set_state(State::SynSent, packet, timers);
-            self.note_sequence(&mut status, packet, direction);
+            self.begin(&mut status, packet, direction);
         } else {
             status.set_state(State::Unreplied, packet, timers);
         }
-        self.0.set_word(STATUS, status.0);
+        self.set_status(status);
     }
 
-    /// A connection that is older than its entry, whoever opened it. Anybody may say so who sends a segment: it is proven
-    /// when the other side is heard.
+    /// A connection that is older than its entry, whoever opened it. Anybody may say so who sends a segment: what the
+    /// interface's own side sends is the truth, what comes from the other is proven when that has answered.
     #[inline(always)]
-    pub fn adopt(&mut self, packet: &Packet, opened_by: Direction, timers: InterfaceLine<'_>) {
+    pub fn adopt(
+        &mut self,
+        packet: &Packet,
+        direction: Direction,
+        opened_by: Direction,
+        timers: InterfaceLine<'_>,
+    ) {
         let mut status = self.status();
+        status.clear_flags(!(Self::SERVICE | Self::RESERVED));
         status.set_opened_by(opened_by);
-        status.set_state(State::Adopted, packet, timers);
-        self.0.set_word(STATUS, status.0);
+        // Anybody may take part by a SYN-ACK: its options tell nothing.
+        self.forget_windows();
+        self.0.set_word(MARKS[0], 0);
+        self.0.set_word(MARKS[1], 0);
+        if matches!(direction, Direction::Egress) && packet.tcp_flags & tcp_flags::ACK != 0 {
+            self.anchor(&mut status, packet);
+        }
+        status.set_state(tcp::stream::state_by_fins(status, State::Adopted), packet, timers);
+        self.set_status(status);
+    }
+
+    /// Becomes a copy of another, word by word: as one value it would be on the stack in between.
+    #[inline(always)]
+    pub fn copy<R: Record>(&mut self, other: &Connection<R>) {
+        for index in 0..WORDS {
+            self.0.set_word(index, other.0.word(index));
+        }
+    }
+
+    /// What an entry of these has earned that nothing has proven yet.
+    #[inline(always)]
+    pub fn first_class(&self) -> Class {
+        let status = self.status();
+        if status.flags() & Self::RESERVED != 0 {
+            Class::Reserved
+        } else if status.opened_by() == Direction::Egress.code() {
+            Class::Outbound
+        } else {
+            Class::Inbound
+        }
     }
 }
 
@@ -185,22 +256,40 @@ impl<R: Record> Connection<R> {
     pub fn set_last_seen(&mut self, tick: u32) {
         let mut status = self.status();
         status.set_last_seen(tick);
-        self.0.set_word(STATUS, status.0);
+        self.set_status(status);
+    }
+
+    /// Moves when it was made, in ticks.
+    pub fn set_created(&mut self, tick: u32) {
+        let origin = self.origin().0 & !u64::from(u32::MAX) | u64::from(tick);
+        self.set_origin(Origin(origin));
+    }
+
+    /// Where it comes from.
+    #[inline(always)]
+    pub fn origin(&self) -> Origin {
+        Origin(self.0.word(ORIGIN))
     }
 
     /// First packet, in ticks: see [`tick`].
     pub fn created(&self) -> u32 {
-        self.0.word(ORIGIN) as u32
+        self.origin().created()
     }
 
     /// Counter slot of the rule that admitted it.
     pub fn rule(&self) -> u32 {
-        (self.0.word(ORIGIN) >> 32) as u32
+        self.origin().rule()
+    }
+
+    /// How far each side may be ahead.
+    #[inline(always)]
+    pub fn windows(&self) -> Windows {
+        Windows(self.0.word(WINDOWS))
     }
 
     /// Packets of both directions.
     pub fn packets(&self) -> u64 {
-        self.0.word(PACKETS)
+        self.windows().packets()
     }
 
     /// Bytes of both directions.
@@ -215,8 +304,10 @@ impl<R: Record> Connection<R> {
         idle_ns > allowed_ns
     }
 
-    /// Applies one packet. With `change` off nothing is written: another layer drops the packet.
+    /// Applies one packet. With `change` off nothing is written: another layer drops the packet. `rare` is
+    /// [`begin_or_end`], perhaps as a function of its own.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments, reason = "inlined at its only call")]
     pub fn step(
         &mut self,
         packet: &Packet,
@@ -225,6 +316,7 @@ impl<R: Record> Connection<R> {
         now_ns: u64,
         timers: InterfaceLine<'_>,
         change: bool,
+        rare: impl FnOnce(&mut Self, &Packet, Direction, bool) -> u32,
     ) -> Step {
         let mut status = self.status();
         let (idle_ns, allowed_ns) = status.idle_and_ahead(now_ns);
@@ -232,45 +324,52 @@ impl<R: Record> Connection<R> {
             return Step::Expired;
         }
         let state = status.state();
-        let mut next = Some(state);
-        if packet.protocol == protocol::TCP {
-            let flags = packet.tcp_flags;
-            let is_syn = flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
-            if is_syn && matches!(state, State::Closed | State::Reset) {
+        let is_tcp = packet.protocol == protocol::TCP;
+        if is_tcp && packet.is_first_syn() {
+            if is_over(state) {
                 return Step::Reopens;
             }
-            if is_syn && !is_handshake(state) && direction.code() != status.opened_by() {
+            if !is_handshake(state) && direction.code() != status.opened_by() {
                 return Step::CounterSyn;
             }
-            next = self.next_tcp(status, packet, direction);
-        } else if change {
-            next = Some(next_datagram(status, packet, direction));
         }
         if !change {
             return Step::Belongs;
         }
-        self.0.set_word(PACKETS, self.packets().wrapping_add(1));
+        let mut windows = self.windows();
+        windows.count();
         self.0.set_word(BYTES, self.bytes().wrapping_add(bytes));
-        // A segment whose flags do not fit the sequence passes, but neither ends nor prolongs anything.
-        let Some(next) = next else { return Step::Belongs };
-        let before = status;
+        let effect = if is_tcp {
+            self.follow_tcp(&mut status, windows, packet, direction, idle_ns, rare)
+        } else {
+            self.set_windows(windows);
+            let age = tick(now_ns).wrapping_sub(self.created());
+            Effect::Moves(next_datagram(status, packet, direction, age))
+        };
+        let next = match effect {
+            Effect::Unfit => return Step::Unfit,
+            Effect::Nothing if matches!(state, State::OneSided) => return Step::OneSided,
+            Effect::Nothing => return Step::Belongs,
+            Effect::Moves(next) => next,
+        };
         status.set_last_seen(tick(now_ns));
-        status.set_state_alone(next);
-        // Written and read again, so that a verifier has one state to go on with and not one for each of the ways here.
-        self.0.set_word(STATUS, status.0);
-        let mut status = self.status();
-        if packet.protocol == protocol::TCP {
-            self.note_sequence(&mut status, packet, direction);
+        if next as u8 == state as u8 {
+            self.set_status(status);
+            return if matches!(next, State::OneSided) { Step::OneSided } else { Step::Belongs };
         }
-        if status.differs_in_state(before) {
-            if matches!(status.state(), State::HalfClosed | State::Closed) {
-                status.set_flags(Connection::FIN << direction.code());
+        status.set_state(next, packet, timers);
+        self.set_status(status);
+        let is_own = matches!(direction, Direction::Egress);
+        match next {
+            State::Established | State::HalfClosed | State::Closed
+                if is_handshake(state) || (matches!(state, State::Adopted) && !is_own) =>
+            {
+                Step::Earns(Class::Assured)
             }
-            status.set_state(status.state(), packet, timers);
+            State::Lasting => Step::Earns(status.lasting_class()),
+            State::OneSided => Step::OneSided,
+            _ => Step::Belongs,
         }
-        self.0.set_word(STATUS, status.0);
-        let is_proof = matches!(status.state(), State::Established | State::Replied);
-        if is_half_open(before.state()) && is_proof { Step::Confirms } else { Step::Belongs }
     }
 
     /// Whether a packet of this direction may be quoted by an ICMP error: the opener's always, the other side's
@@ -278,11 +377,12 @@ impl<R: Record> Connection<R> {
     #[inline(always)]
     pub fn may_be_quoted(&self, direction: Direction, now_ns: u64) -> bool {
         let status = self.status();
-        let heard = direction.code() == status.opened_by() || !is_half_open(status.state());
+        let heard = direction.code() == status.opened_by() || !is_unanswered(status.state());
         heard && !self.is_expired(now_ns)
     }
 
-    /// The end of what a direction has sent, and what it has acknowledged last: valid by the status's flags.
+    /// The end of what a direction has sent, and what it has acknowledged last: valid by the status's flags, and as
+    /// [`tcp`] says.
     #[inline(always)]
     pub fn marks(&self, direction: Direction) -> (u32, u32) {
         let word = self.0.word(word_of(direction));
@@ -293,6 +393,29 @@ impl<R: Record> Connection<R> {
     fn set_marks(&mut self, direction: Direction, sent: u32, acked: u32) {
         self.0.set_word(word_of(direction), u64::from(sent) | (u64::from(acked) << 32));
     }
+
+    #[inline(always)]
+    fn set_status(&mut self, status: Status) {
+        self.0.set_word(STATUS, status.0);
+    }
+
+    #[inline(always)]
+    fn set_origin(&mut self, origin: Origin) {
+        self.0.set_word(ORIGIN, origin.0);
+    }
+
+    #[inline(always)]
+    fn set_windows(&mut self, windows: Windows) {
+        self.0.set_word(WINDOWS, windows.0);
+    }
+
+    #[inline(always)]
+    fn count(&mut self, bytes: u64) {
+        let mut windows = self.windows();
+        windows.count();
+        self.set_windows(windows);
+        self.0.set_word(BYTES, self.bytes().wrapping_add(bytes));
+    }
 }
 
 impl Connection {
@@ -302,7 +425,9 @@ impl Connection {
     pub const fn unseen(self) -> Self {
         let Self([status, origin, ..]) = self;
         let marks = Self::SEEN | Self::SEEN << 1 | Self::ACKED | Self::ACKED << 1;
-        Self([status & !((marks as u64) << Status::FLAGS), origin, 0, 0, 0, 0])
+        let mut origin = Origin(origin);
+        origin.clear_stream();
+        Self([status & !((marks as u64) << Status::FLAGS), origin.0, 0, 0, Windows::UNSEEN.0, 0])
     }
 
     /// Whether another one is the same but for its times.
@@ -326,12 +451,15 @@ fn word_of(direction: Direction) -> usize {
     }
 }
 
+/// ICMP stays at one exchange, however many there are: an identifier is no conversation.
 #[inline(always)]
-fn next_datagram(status: Status, packet: &Packet, direction: Direction) -> State {
+fn next_datagram(status: Status, packet: &Packet, direction: Direction, age: u32) -> State {
     let is_reply = direction.code() != status.opened_by();
+    let lasts = age >= LASTING_TICKS;
     match (status.state(), is_reply) {
         (State::Unreplied, true) => State::Replied,
-        (State::Replied, false) if packet.protocol == protocol::UDP => State::RepliedAgain,
+        (State::Replied, false) if !packet.is_icmp() => State::RepliedAgain,
+        (State::RepliedAgain | State::Stream, true) if lasts => State::Lasting,
         (State::RepliedAgain, true) => State::Stream,
         (state, _) => state,
     }
@@ -351,6 +479,8 @@ impl core::fmt::Debug for Connection {
             .field("packets", &self.packets())
             .field("bytes", &self.bytes())
             .field("rule", &self.rule())
+            .field("stream", &(self.origin().0 >> 57))
+            .field("windows", &(self.windows().0 & 0xffff))
             .field("ingress", &self.marks(Direction::Ingress))
             .field("egress", &self.marks(Direction::Egress))
             .finish()

@@ -6,9 +6,9 @@
 pub enum State {
     /// TCP: SYN seen.
     SynSent = 0,
-    /// TCP: SYN-ACK seen, or a SYN from either side.
+    /// TCP: answered by a SYN-ACK, or by a SYN from the other side.
     SynReceived = 1,
-    /// TCP: handshake done.
+    /// TCP: each side has acknowledged the other's SYN.
     Established = 2,
     /// TCP: one side has sent FIN.
     HalfClosed = 3,
@@ -20,17 +20,25 @@ pub enum State {
     Unreplied = 6,
     /// Other than TCP: one request and its reply.
     Replied = 7,
-    /// UDP: a second request.
+    /// Neither TCP nor ICMP: a second request.
     RepliedAgain = 8,
-    /// UDP: more than one request with its reply.
+    /// Neither TCP nor ICMP: more than one request with its reply.
     Stream = 9,
-    /// TCP: older than its entry, and seen in one direction.
+    /// TCP: older than its entry, and not proven yet.
     Adopted = 10,
+    /// TCP: the opener goes on as if it were answered, but the answer takes another way.
+    OneSided = 11,
+    /// As [`State::Stream`], for longer than [`LASTING_TICKS`].
+    Lasting = 12,
 }
+
+/// Ticks ([`super::tick`]) after which requests and replies are more than one exchange: 2 s. netfilter asks for as much
+/// before a UDP flow is assured (net/netfilter/nf_conntrack_proto_udp.c, `stream_ts`, Linux 5.0).
+pub const LASTING_TICKS: u32 = 119;
 
 impl State {
     /// All of them, by number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::SynSent,
         Self::SynReceived,
         Self::Established,
@@ -42,6 +50,8 @@ impl State {
         Self::RepliedAgain,
         Self::Stream,
         Self::Adopted,
+        Self::OneSided,
+        Self::Lasting,
     ];
 
     /// The state with this number; a damaged one counts as reset, which ends soonest.
@@ -58,6 +68,8 @@ impl State {
             8 => Self::RepliedAgain,
             9 => Self::Stream,
             10 => Self::Adopted,
+            11 => Self::OneSided,
+            12 => Self::Lasting,
             _ => Self::Reset,
         }
     }
@@ -73,8 +85,9 @@ impl State {
             Self::Reset => "reset",
             Self::Unreplied => "unreplied",
             Self::Replied | Self::RepliedAgain => "replied",
-            Self::Stream => "stream",
+            Self::Stream | Self::Lasting => "stream",
             Self::Adopted => "adopted",
+            Self::OneSided => "one_sided",
         }
     }
 }
@@ -83,6 +96,8 @@ impl State {
 pub mod timeout {
     /// TCP after a SYN.
     pub const SYN: u32 = 30;
+    /// TCP of which only the opener is seen: longer than what keeps such connections alive (60 s in most programs).
+    pub const ONE_SIDED: u32 = 120;
     /// TCP after a SYN-ACK.
     pub const SYN_ACK: u32 = 60;
     /// TCP after one FIN.
@@ -91,19 +106,28 @@ pub mod timeout {
     pub const CLOSED: u32 = 10;
     /// TCP after a RST.
     pub const RESET: u32 = 10;
+    /// TCP that is older than its entry, until it is proven.
+    pub const ADOPTED: u32 = 60;
     /// ICMP and ICMPv6.
     pub const ICMP: u32 = 30;
     /// Other protocols. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html>
     pub const OTHER: u32 = 600;
 }
 
-/// Seen in one direction, as far as it is proven.
+/// TCP whose two sides have not acknowledged each other yet.
 #[inline(always)]
-pub(super) fn is_half_open(state: State) -> bool {
+pub(super) fn is_handshake(state: State) -> bool {
+    matches!(state, State::SynSent | State::SynReceived | State::OneSided)
+}
+
+/// Only the opener has been heard for certain.
+#[inline(always)]
+pub(super) fn is_unanswered(state: State) -> bool {
     is_handshake(state) || matches!(state, State::Unreplied | State::Adopted)
 }
 
+/// Both sides are done: a SYN begins another connection.
 #[inline(always)]
-pub(super) fn is_handshake(state: State) -> bool {
-    matches!(state, State::SynSent | State::SynReceived)
+pub(super) fn is_over(state: State) -> bool {
+    matches!(state, State::Closed | State::Reset)
 }

@@ -1,6 +1,6 @@
 //! The word of a connection that decides: when it was last seen, how far it is, how long it may be idle.
 
-use super::{State, TICK_SHIFT, tick, timeout};
+use super::{Class, Connection, State, TICK_SHIFT, tick, timeout};
 use crate::flow::Direction;
 use crate::layout::InterfaceLine;
 use crate::packet::{Packet, protocol};
@@ -11,6 +11,9 @@ use crate::packet::{Packet, protocol};
 const AHEAD: u32 = 120;
 const AHEAD_NS: u64 = AHEAD as u64 * TICK_NS;
 const TICK_NS: u64 = 1 << TICK_SHIFT;
+/// How long nothing must have fitted before the interface's own side is believed against what is known: longer than a
+/// retransmission takes (RFC 6298: 1 s, doubled each time).
+const QUIET_NS: u64 = 30_000_000_000;
 
 /// Last packet that had an effect, in ticks (32 bits); idle seconds after which it is over (19); [`State`] (4);
 /// [`Direction`] of the first packet (1); flags (8).
@@ -73,13 +76,23 @@ impl Status {
     }
 
     #[inline(always)]
-    pub(super) const fn set_state_alone(&mut self, state: State) {
-        self.0 = (self.0 & !(0xf << Self::STATE)) | (state as u64) << Self::STATE;
+    pub(super) const fn clear_flags(&mut self, flags: u8) {
+        self.0 &= !((flags as u64) << Self::FLAGS);
     }
 
+    /// What requests and replies earn that have gone on for a while: that somebody was asked proves him, that he was
+    /// answered does not.
     #[inline(always)]
-    pub(super) const fn differs_in_state(self, other: Self) -> bool {
-        (self.0 ^ other.0) >> Self::STATE & 0xf != 0
+    pub(super) const fn lasting_class(self) -> Class {
+        let is_asked = self.opened_by() == Direction::Egress.code();
+        if is_asked || self.flags() & Connection::RESERVED != 0 { Class::Assured } else { Class::Stream }
+    }
+
+    /// Whether so much idleness, with [`AHEAD`] in addition, is more than [`QUIET_NS`].
+    #[inline(always)]
+    pub(super) const fn is_quiet(idle_ns: u64) -> bool {
+        // A tick that has begun is none that has passed.
+        idle_ns > AHEAD_NS + QUIET_NS + TICK_NS
     }
 
     /// The state with its timeout.
@@ -88,12 +101,14 @@ impl Status {
         let timeout_s = match state {
             State::SynSent => timeout::SYN,
             State::SynReceived => timeout::SYN_ACK,
-            State::Established | State::Adopted => timers.tcp_established(),
+            State::OneSided => timeout::ONE_SIDED,
+            State::Adopted => timeout::ADOPTED,
+            State::Established => timers.tcp_established(),
             State::HalfClosed => timeout::FIN,
             State::Closed => timeout::CLOSED,
             State::Reset => timeout::RESET,
-            State::Stream => timers.udp_stream(),
-            State::Unreplied | State::Replied | State::RepliedAgain => {
+            State::Stream | State::Lasting if packet.protocol == protocol::UDP => timers.udp_stream(),
+            State::Unreplied | State::Replied | State::RepliedAgain | State::Stream | State::Lasting => {
                 if packet.protocol == protocol::UDP {
                     timers.udp()
                 } else if packet.is_icmp() {
@@ -183,12 +198,11 @@ mod tests {
         status.set_last_seen(u32::MAX);
         status.set_opened_by(Direction::Egress);
         status.set_flags(0xff);
-        status.set_state_alone(State::Stream);
         assert_eq!((status.last_seen(), status.timeout_s()), (u32::MAX, 0));
-        assert_eq!((status.state(), status.opened_by(), status.flags()), (State::Stream, 1, 0xff));
+        assert_eq!((status.state(), status.opened_by(), status.flags()), (State::SynSent, 1, 0xff));
         status.set_opened_by(Direction::Ingress);
         status.set_last_seen(0);
-        status.set_state_alone(State::SynSent);
-        assert_eq!(status.0, 0xff << Status::FLAGS);
+        status.clear_flags(0xf0);
+        assert_eq!(status.0, 0x0f << Status::FLAGS);
     }
 }

@@ -1,7 +1,6 @@
 //! The stateful layer: connections first, then the pooled rules of all groups.
 
 use super::{Case, Effect, Word, is_opening};
-use crate::Tables;
 use crate::classify::{self, service};
 use crate::conntrack::{Class, Connection, Step};
 use crate::decide::{Done, Scratch};
@@ -10,6 +9,7 @@ use crate::packet::{protocol, tcp_flags};
 use crate::related::SubjectKind;
 use crate::tables::TableFull;
 use crate::verdict::Reason;
+use crate::{Direction, Tables, wire};
 
 impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Whether a SYN may come in is its own rules' word alone, whatever is tracked: so a flood of them is refused before it
@@ -90,7 +90,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         Some(if is_opening {
             if rule.allows() { self.open(rule, 0) } else { self.by_rule(rule) }
         } else if is_tcp {
-            self.mid_stream(rule, answered)
+            self.mid_stream(rule, answered)?
         } else {
             self.by_rule(rule)
         })
@@ -98,16 +98,62 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
 
     /// A TCP segment without SYN and without a connection.
     #[inline(always)]
-    fn mid_stream(&mut self, rule: Rule, answered: Rule) -> Reason {
-        let is_adopting = self.tables.now_ns() < self.interface.adopt_until_ns();
+    fn mid_stream(&mut self, rule: Rule, answered: Rule) -> Option<Reason> {
+        let direction = self.direction();
         // No segment of a live connection is without ACK (RFC 9293 section 3.5.2), but for a RST.
         let has_ack = self.work.room.packet.tcp_flags & tcp_flags::ACK != 0;
-        let adopts = is_adopting && has_ack && (rule.allows() || answered.allows());
-        if adopts || (rule.allows() && self.root.pickup()) {
-            let reason = if adopts { Reason::Adopted } else { Reason::GroupRule };
-            return self.adopt(rule, answered, reason);
+        if has_ack && self.tables.now_ns() < self.interface.adopt_until_ns() {
+            if self.is_older(rule, answered)? {
+                return Some(self.adopt(rule, direction, Reason::Adopted));
+            }
+            // What the interface's own side answers, nobody else can have said.
+            if matches!(direction, Direction::Egress) && self.is_answer_to_older(rule, answered)? {
+                return Some(self.adopt(answered, direction.reverse(), Reason::Adopted));
+            }
         }
-        if rule.allows() { Reason::MidStream } else { self.by_rule(rule) }
+        Some(if !rule.allows() {
+            self.by_rule(rule)
+        } else if self.root.pickup() {
+            self.adopt(rule, direction, Reason::GroupRule)
+        } else {
+            Reason::MidStream
+        })
+    }
+
+    /// Whether this segment's side may have opened its connection before there were these rules, which allow it.
+    #[inline(always)]
+    fn is_older(&self, rule: Rule, answered: Rule) -> Option<bool> {
+        let packet = &self.work.room.packet;
+        if !rule.allows() {
+            return Some(false);
+        }
+        if !self.interface.adopts_all() {
+            return Some(answered.allows() && self.was_untracked(packet.service, self.direction())?);
+        }
+        // Where somebody listens, the other side has opened it.
+        let is_own = matches!(self.direction(), Direction::Egress);
+        Some(!is_own || !self.generation().rule(self.interface.served(), packet.source_port)?.allows())
+    }
+
+    /// The same of the other side, whom this segment answers.
+    #[inline(always)]
+    fn is_answer_to_older(&self, rule: Rule, answered: Rule) -> Option<bool> {
+        if !answered.allows() {
+            return Some(false);
+        }
+        if self.interface.adopts_all() {
+            return Some(true);
+        }
+        let service = self.work.room.packet.source_port;
+        Some(rule.allows() && self.was_untracked(service, self.direction().reverse())?)
+    }
+
+    /// Whether the rules before left TCP flows of this direction to this port without an entry.
+    #[inline(always)]
+    fn was_untracked(&self, service: u16, direction: Direction) -> Option<bool> {
+        let word = InterfaceLine::untracked_word(self.work.room.packet.family, direction);
+        let word = self.tables.opaque(u64::from(word)) as u32;
+        Some(self.generation().rule(self.interface.untracked_before(word), service)?.allows())
     }
 
     /// Lets a first packet open a flow.
@@ -123,9 +169,14 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     #[inline(always)]
     pub(super) fn begin(&mut self) -> Done {
         let now_ns = self.tables.now_ns();
-        // The administrator gets through whatever comes beside him.
-        let is_reserved = self.work.opening.status().flags() & Connection::RESERVED != 0;
-        let is_unlimited = is_reserved || !self.tables.records();
+        // The administrator gets through whatever comes beside him, and so does what this side begins.
+        let class = self.work.opening.first_class();
+        let is_unlimited = !matches!(class, Class::Inbound) || !self.tables.records();
+        // The window shift of a SYN was read after its flow was noted.
+        let packet = &self.work.room.packet;
+        if packet.protocol == protocol::TCP && packet.is_first_syn() {
+            self.work.opening.note_shift(packet, self.work.port.direction);
+        }
         let refusal = if !is_unlimited && !self.work.openings.take(now_ns) {
             Reason::OpeningsExceeded
         } else {
@@ -134,7 +185,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             if *is_unknown == 0 {
                 self.tables.forget(&subject.key);
             }
-            match self.tables.insert(&subject.key, opening, Class::HalfOpen) {
+            match self.tables.insert(&subject.key, opening, class) {
                 Ok(()) => return 0,
                 Err(TableFull) => Reason::AllowanceExceeded,
             }
@@ -150,16 +201,14 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         if rule.allows() { Reason::GroupRule } else { Reason::NoGroupRule }
     }
 
-    /// Takes over a connection that is older than its entry: opened by this side if its rules allow the packet, else
-    /// by the other. A RST has nothing left to take over.
+    /// Takes over a connection that is older than its entry, opened by the side that this rule allows it to. A RST has
+    /// nothing left to take over.
     #[inline(always)]
-    fn adopt(&mut self, rule: Rule, answered: Rule, reason: Reason) -> Reason {
+    fn adopt(&mut self, rule: Rule, opened_by: Direction, reason: Reason) -> Reason {
         let direction = self.direction();
-        let (rule, opened_by) =
-            if rule.allows() { (rule, direction) } else { (answered, direction.reverse()) };
         if self.work.effect == Effect::Commit && self.work.room.packet.tcp_flags & tcp_flags::RST == 0 {
             self.note_opening(rule, 0);
-            self.work.opening.adopt(&self.work.room.packet, opened_by, self.interface);
+            self.work.opening.adopt(&self.work.room.packet, direction, opened_by, self.interface);
         }
         self.work.group.rule = rule.slot();
         reason
@@ -178,29 +227,38 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Applies the packet to its connection. `None` where there is none, or none that still counts.
     #[inline(always)]
     pub(super) fn follow(&mut self) -> Option<Reason> {
-        let key = &self.work.subject.key;
-        let Some(mut connection) = self.tables.connection(key) else {
+        let Some(mut connection) = self.tables.connection(&self.work.subject.key) else {
             self.work.is_unknown = 1;
             return None;
         };
         let now_ns = self.tables.now_ns();
         let change = self.work.effect == Effect::Commit;
         let bytes = u64::from(self.work.bytes);
-        let packet = &self.work.room.packet;
-        let (direction, timers) = (self.direction(), self.interface);
-        let step = if self.tables.records() {
-            connection.step(packet, bytes, direction, now_ns, timers, change)
+        let (tables, direction, timers) = (self.tables, self.direction(), self.interface);
+        // The copy is in map memory as well: on the stack the verifier would tell all of its values apart.
+        let Scratch { room: wire::Room { packet, .. }, opening: copy, .. } = &mut *self.work;
+        let step = if tables.records() {
+            let rare = |connection: &mut _, packet: &_, direction, is_quiet| {
+                tables.begin_or_end(connection, packet, direction, is_quiet)
+            };
+            connection.step(packet, bytes, direction, now_ns, timers, change, rare)
         } else {
-            let mut copy = connection.copied();
+            copy.copy(&connection);
+            tables.reread(copy);
             let state = copy.status().state();
-            let step = copy.step(packet, bytes, direction, now_ns, timers, change);
+            let rare = |copy: &mut _, packet: &_, direction, is_quiet| {
+                tables.begin_or_end_copy(copy, packet, direction, is_quiet)
+            };
+            let step = copy.step(packet, bytes, direction, now_ns, timers, change, rare);
             let is_over = matches!(step, Step::Expired | Step::Reopens);
             self.work.state = if is_over { None } else { Some(state) };
             step
         };
         match step {
             Step::Belongs => Some(Reason::Established),
-            Step::Confirms => match self.tables.confirm(key) {
+            Step::Unfit => Some(Reason::OutOfWindow),
+            Step::OneSided => Some(Reason::OneSided),
+            Step::Earns(class) => match tables.promote(&self.work.subject.key, class) {
                 Ok(()) => Some(Reason::Established),
                 Err(_) => Some(Reason::AllowanceExceeded),
             },

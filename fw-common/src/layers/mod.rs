@@ -1,7 +1,7 @@
 //! The two layers in AWS's order.
 //!
 //! Inbound the network ACL is asked before the groups, outbound after them. A packet that either layer drops neither
-//! creates nor changes state. Nothing here reads the frame.
+//! creates nor changes state. Nothing here reads the frame, but for the options of a SYN that begins a flow.
 //!
 //! What nearly every packet needs is inlined into one function of the bytecode; everything else is a function of its own
 //! that leaves its result in [`Scratch`].
@@ -12,12 +12,12 @@ mod groups;
 mod services;
 
 use crate::classify::{Class, Generation, search};
-use crate::decide::{Done, Scratch};
+use crate::decide::{Done, Scratch, look_at_options};
 use crate::flow::Direction;
 use crate::layout::{Interface, InterfaceLine, Link, PolicyLine, RootLine};
-use crate::packet::{Fragment, Packet, protocol, tcp_flags};
+use crate::packet::{Fragment, Packet, protocol};
 use crate::verdict::{Reason, Verdict};
-use crate::{Tables, related};
+use crate::{Frame, Tables, related};
 
 /// A reason with the rules behind it.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +50,12 @@ impl Word {
     #[inline(always)]
     fn passes(self) -> bool {
         matches!(self.reason.verdict(), Verdict::Pass)
+    }
+
+    /// The rule, if its layer lets the packet on.
+    #[inline(always)]
+    pub(crate) fn lets_on(self) -> u32 {
+        if self.passes() { self.rule } else { 0 }
     }
 
     /// The judgement if this is the network ACL's word and the only one.
@@ -101,12 +107,12 @@ use apart;
 
 impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     #[inline(always)]
-    pub(crate) fn judge(&mut self) -> Judgement {
+    pub(crate) fn judge<F: Frame>(&mut self, frame: &F) -> Judgement {
         if let Fragment::Later { .. } = self.work.room.packet.fragment {
             self.work.done = apart!(self, later_fragment);
             return self.work.outcome;
         }
-        let outcome = self.first_or_whole();
+        let outcome = self.first_or_whole(frame);
         if let Fragment::First { .. } = self.work.room.packet.fragment {
             self.work.outcome = outcome;
             self.work.done = apart!(self, remember);
@@ -115,7 +121,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     }
 
     #[inline(always)]
-    fn first_or_whole(&mut self) -> Judgement {
+    fn first_or_whole<F: Frame>(&mut self, frame: &F) -> Judgement {
         if self.interface.has(Interface::SOURCE_DEST_CHECK) && self.is_foreign() {
             return Judgement::of(Reason::SourceDestCheck);
         }
@@ -132,9 +138,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             self.work.done = apart!(self, exempt_service);
             if self.work.done != 0 {
                 self.work.done = apart!(self, open_service);
-                if self.work.done != 0 {
-                    self.work.done = apart!(self, begin);
-                }
+                self.begin_if_done(frame);
             }
             if matches!(self.work.group.reason, Reason::ExemptService) {
                 return Judgement::of(Reason::ExemptService);
@@ -148,6 +152,9 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             return acl.alone();
         }
         if let Some(refusal) = self.refuse_syn() {
+            if !self.tables.records() {
+                self.work.acl = acl;
+            }
             return Judgement::of(refusal);
         }
         self.work.effect = if acl.passes() { Effect::Commit } else { Effect::Peek };
@@ -155,9 +162,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         self.work.done = apart!(self, by_connection);
         if self.work.done == 0 {
             self.work.done = apart!(self, without_entry);
-            if self.work.done != 0 {
-                self.work.done = apart!(self, begin);
-            }
+            self.begin_if_done(frame);
         }
         let Scratch { acl, group, .. } = &*self.work;
         if group.passes() && !acl.passes() {
@@ -166,6 +171,18 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         // The groups have the last word where they filter; the ACL's entry that let the packet on is named beside it.
         let acl_rule = if group.passes() { acl.rule } else { 0 };
         Judgement { reason: group.reason, acl_rule, group_rule: group.rule }
+    }
+
+    /// Begins a flow if the step before has found that the packet does.
+    #[inline(always)]
+    fn begin_if_done<F: Frame>(&mut self, frame: &F) {
+        if self.work.done == 0 {
+            return;
+        }
+        if self.work.room.packet.protocol == protocol::TCP && self.work.room.packet.is_first_syn() {
+            self.work.done = look_at_options(frame, self.work);
+        }
+        self.work.done = apart!(self, begin);
     }
 
     /// Whether rules are asked before connections are. Packets of a connection meet no rule where there is no ACL, or
@@ -232,7 +249,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
 #[inline(always)]
 fn is_opening(packet: &Packet) -> bool {
     if packet.protocol == protocol::TCP {
-        return packet.tcp_flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN;
+        return packet.is_first_syn();
     }
     !packet.is_icmp() || related::is_request(packet.family, packet.icmp_type())
 }

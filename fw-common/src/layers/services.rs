@@ -7,7 +7,7 @@ use crate::decide::Done;
 use crate::flow::Direction;
 use crate::packet::protocol;
 use crate::related::SubjectKind;
-use crate::verdict::Reason;
+use crate::verdict::{Reason, Verdict};
 
 impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Traffic to an exempt service goes out by its port and comes back by its connection. 1 if it opens one.
@@ -53,7 +53,8 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             return None;
         }
         if let Some(reason) = self.follow() {
-            return matches!(reason, Reason::Established).then_some(Service::Known);
+            let passes = matches!(reason.verdict(), Verdict::Pass);
+            return passes.then_some(Service::Known);
         }
         (!is_reply && is_opening(&self.work.room.packet)).then_some(Service::Opens)
     }

@@ -83,6 +83,11 @@ pub struct Interface {
     pub flags: u32,
     /// Until when mid-stream TCP is adopted, `CLOCK_MONOTONIC`.
     pub adopt_until_ns: u64,
+    /// What of it, unless [`Self::ADOPTS_ALL`]: by direction and family, searches over the port of the service, which
+    /// allow what had no entry under the rules before.
+    pub untracked_before: [[Link; 2]; 2],
+    /// Search over ports of the interface's own side, which allows those that somebody listens on.
+    pub served: Link,
     /// Idle seconds.
     pub tcp_established: u32,
     /// Idle seconds.
@@ -104,19 +109,37 @@ impl Interface {
     pub const BARE: u32 = 8;
     /// Other ethertypes pass.
     pub const PASS_ETHERTYPES: u32 = 16;
+    /// Nothing was filtered here before, so that any connection may be older than its entry.
+    pub const ADOPTS_ALL: u32 = 32;
 
+    /// The word of its first line with the flags.
+    const FLAGS: u32 = 1;
     /// The u64 of its first line that holds [`Self::adopt_until_ns`].
-    pub const ADOPT_UNTIL: u32 = 1;
+    const ADOPT_UNTIL: u32 = 1;
+    /// The word of its first line where [`Self::untracked_before`] begins.
+    const UNTRACKED_BEFORE: u32 = 7;
+    /// The word of [`Self::served`].
+    const SERVED: u32 = 11;
+
+    /// Makes of its first line that of an interface whose connections are all older, whoever has opened them, for ever.
+    pub fn adopt_everything(line: &mut Line) {
+        line.set_word(Self::FLAGS, line.word(Self::FLAGS) | Self::ADOPTS_ALL);
+        line.set_long(Self::ADOPT_UNTIL, u64::MAX);
+        line.set_word(Self::SERVED, 0);
+    }
 
     /// As lines.
     pub fn to_lines(self) -> [Line; 5] {
         let mut first = Line::default();
         first.set_word(0, self.zone);
-        first.set_word(1, self.flags);
+        first.set_word(Self::FLAGS, self.flags);
         first.set_long(Self::ADOPT_UNTIL, self.adopt_until_ns);
         first.set_word(4, self.tcp_established);
         first.set_word(5, self.udp);
         first.set_word(6, self.udp_stream);
+        let [[in4, in6], [out4, out6]] = self.untracked_before;
+        let words = (Self::UNTRACKED_BEFORE..).zip([in4, in6, out4, out6, self.served]);
+        words.for_each(|(word, link)| first.set_word(word, link.0));
         let [[ipv4_in, ipv4_out], [ipv6_in, ipv6_out]] = self.policies;
         [first, ipv4_in.to_line(), ipv4_out.to_line(), ipv6_in.to_line(), ipv6_out.to_line()]
     }
@@ -136,13 +159,38 @@ impl InterfaceLine<'_> {
     /// Whether a flag of [`Interface`] is set.
     #[inline(always)]
     pub fn has(&self, flag: u32) -> bool {
-        self.0.word(1) & flag != 0
+        self.0.word(Interface::FLAGS) & flag != 0
     }
 
     /// See [`Interface::adopt_until_ns`].
     #[inline(always)]
     pub fn adopt_until_ns(&self) -> u64 {
         self.0.long(Interface::ADOPT_UNTIL)
+    }
+
+    /// See [`Interface::ADOPTS_ALL`].
+    #[inline(always)]
+    pub fn adopts_all(&self) -> bool {
+        self.has(Interface::ADOPTS_ALL)
+    }
+
+    /// One of [`Interface::untracked_before`], by [`Self::untracked_word`].
+    #[inline(always)]
+    pub fn untracked_before(&self, word: u32) -> Link {
+        Link(self.0.word(word))
+    }
+
+    /// Which word it is. To go through [`crate::Tables::opaque`]: of a register whose bits LLVM knows it drops the mask.
+    #[inline(always)]
+    pub fn untracked_word(family: Family, direction: Direction) -> u32 {
+        let place = by_family(family, 0, 1).wrapping_add(u32::from(direction.code()) << 1);
+        Interface::UNTRACKED_BEFORE.wrapping_add(place)
+    }
+
+    /// See [`Interface::served`].
+    #[inline(always)]
+    pub fn served(&self) -> Link {
+        Link(self.0.word(Interface::SERVED))
     }
 
     /// See [`Interface::tcp_established`].
@@ -250,6 +298,8 @@ mod tests {
             zone: 9,
             flags: Interface::ENFORCE | Interface::BARE,
             adopt_until_ns: 1 << 40,
+            untracked_before: [[Link(71), Link(72)], [Link(73), Link(74)]],
+            served: Link(75),
             tcp_established: 1,
             udp: 2,
             udp_stream: 3,
@@ -262,6 +312,15 @@ mod tests {
         assert!(read.has(Interface::BARE) && !read.has(Interface::FACES_INSTANCE));
         assert_eq!(read.adopt_until_ns(), 1 << 40);
         assert_eq!((read.tcp_established(), read.udp(), read.udp_stream()), (1, 2, 3));
+        for (by_family, direction) in
+            interface.untracked_before.into_iter().zip([Direction::Ingress, Direction::Egress])
+        {
+            let words =
+                [Family::V4, Family::V6].map(|family| InterfaceLine::untracked_word(family, direction));
+            let read = words.map(|word| read.untracked_before(word));
+            assert_eq!(read, by_family);
+        }
+        assert_eq!(read.served(), Link(75));
         let families = [Family::V4, Family::V6].into_iter().zip(interface.policies);
         for (family, by_direction) in families {
             for (direction, policy) in [Direction::Ingress, Direction::Egress].into_iter().zip(by_direction) {

@@ -1,7 +1,7 @@
 //! Links: a value, or a search that goes on in other lines.
 
 /// What a search goes through: payload << 4 | flag << 3 | kind. The flag means one thing in rows, another in searches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Link(pub u32);
 
 /// What is at the other end of a link.

@@ -33,7 +33,7 @@ use super::Buckets;
 use super::key::KEY_WORDS;
 
 /// Bits of a tag that the hash gives.
-const TAG_BITS: u32 = 15;
+pub(super) const TAG_BITS: u32 = 13;
 /// Tags that mean something else: [`super::tags::FREE`] and [`super::tags::BUSY`].
 const TAKEN_TAGS: u64 = 2;
 

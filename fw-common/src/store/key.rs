@@ -1,6 +1,7 @@
 //! Keys as words, and the buckets that they choose.
 
 use crate::address::Address;
+use crate::conntrack::Class;
 use crate::flow::FlowKey;
 
 use super::Buckets;
@@ -14,7 +15,7 @@ pub struct Layout {
     pub ipv4: u32,
     /// Buckets of IPv6.
     pub ipv6: u32,
-    /// Confirmed connections that are wanted at most.
+    /// Kept connections that are wanted at most.
     pub connections: u32,
 }
 
@@ -53,11 +54,10 @@ impl Layout {
         bucket < self.ipv4
     }
 
-    /// Flows that may be half-open at a time, over all buckets.
-    pub const fn half_open(self) -> u32 {
-        self.ipv4
-            .wrapping_mul(super::tags::IPV4_HALF_OPEN)
-            .wrapping_add(self.ipv6.wrapping_mul(super::tags::IPV6_HALF_OPEN))
+    /// Flows of the other side that may be unproven at a time, over all buckets.
+    pub const fn unproven(self) -> u32 {
+        let [ipv4, ipv6] = [super::share_of(Class::Inbound, true), super::share_of(Class::Inbound, false)];
+        self.ipv4.wrapping_mul(ipv4).wrapping_add(self.ipv6.wrapping_mul(ipv6))
     }
 }
 

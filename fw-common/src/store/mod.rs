@@ -3,14 +3,21 @@
 //! A connection lies in one of two buckets, which its key and random words choose (`hash`).
 //!
 //! Each bucket has a line of tags, one for each of its places; nearly every look-up reads that line and the entry that it
-//! leads to, and one for nothing reads two such lines. A tag says what its place holds: nothing, something that is being written, a half-open flow or a confirmed
-//! connection. All that CPUs may dispute about are tags, and tags change by compare-and-swap only:
+//! leads to, and one for nothing reads two such lines. A tag says what its place holds: nothing, something that is being
+//! written, or an entry of some [`Class`]. All that CPUs may dispute about are tags, and tags change by compare-and-swap
+//! only:
 //!
 //! - a place is claimed, written, and only then given its tag; so nobody finds a key that is half written;
-//! - a half-open flow becomes a confirmed one by one bit of its tag, where it lies: a full bucket is no hindrance;
-//! - half-open flows recycle the oldest of their kind, and have no more than a share of each bucket. **A confirmed
-//!   connection is never evicted**; only what has expired makes room;
+//! - an entry gets another class by some bits of its tag, where it lies: a full bucket is no hindrance;
 //! - two CPUs that insert the same flow at once both look for the other's entry afterwards, and one of the two stays.
+//!
+//! # Room
+//!
+//! Each class has a share of every bucket ([`share_of`]). A newcomer takes a free place, else one of something expired, else
+//! that of the oldest [`Class::Inbound`] entry, else that of the oldest of its own class; with its share used up only the
+//! last. So a flood of flows that the other side begins recycles nothing but its like: neither a handshake that this side or
+//! a `reserved` rule began, nor anything that has been answered for long. [`Class::Stream`] entries recycle each other.
+//! **An assured connection is never recycled**; only what has expired makes room.
 //!
 //! What an entry says besides (times, marks, counters) is written without a lock: see [`crate::Tables::connection`].
 //! `tests/tests/store.rs` goes through the interleavings of two CPUs.
@@ -33,8 +40,8 @@ pub use hash::{HASH_WORDS, known_words};
 pub use key::Layout;
 use key::{Entry, KEY_WORDS, Spot, key_of_words, words_of_key};
 pub use place::Place;
-pub use search::{choose, clear_expired, find, reclaim};
-use tags::{BUSY, CONFIRMED, FREE, Tags};
+pub use search::{choose, clear_expired, find, oldest, reclaim};
+use tags::{BUSY, FREE, KEPT, Tags, class_bits, class_of, hash_of};
 
 /// A word that CPUs share.
 pub trait Cell {
@@ -48,6 +55,48 @@ pub trait Cell {
     fn flip(&self, bits: u64);
     /// Adds.
     fn add(&self, change: i64);
+}
+
+/// Places of a bucket that entries of a class may take. The flows of a `reserved` rule have fewer than the others: who forges
+/// its senders must not crowd out everybody else.
+pub const fn share_of(class: Class, is_ipv4: bool) -> u32 {
+    match (class, is_ipv4) {
+        (Class::Inbound | Class::Outbound, true) => 6,
+        (Class::Inbound | Class::Outbound, false) => 4,
+        (Class::Reserved, true) => 4,
+        (Class::Stream, true) => 5,
+        (Class::Reserved | Class::Stream, false) => 3,
+        (Class::Assured, _) => Layout::PLACES.wrapping_add(1),
+    }
+}
+
+/// [`share_of`] by [`Class::code`]: a byte for each. Classes are numbers inside the store, since a verifier takes each branch
+/// of a `match` for a path of its own.
+const SHARES: [u64; 2] = [shares(false), shares(true)];
+
+const fn shares(is_ipv4: bool) -> u64 {
+    byte(Class::Inbound, is_ipv4)
+        | byte(Class::Reserved, is_ipv4)
+        | byte(Class::Outbound, is_ipv4)
+        | byte(Class::Stream, is_ipv4)
+        | byte(Class::Assured, is_ipv4)
+}
+
+const fn byte(class: Class, is_ipv4: bool) -> u64 {
+    (share_of(class, is_ipv4) as u64).wrapping_shl(class.code().wrapping_mul(8))
+}
+
+#[inline(always)]
+const fn share(class: u32, is_ipv4: bool) -> u32 {
+    let [ipv6, ipv4] = SHARES;
+    let shares = if is_ipv4 { ipv4 } else { ipv6 };
+    shares.wrapping_shr(class.wrapping_mul(8)) as u32 & 0xff
+}
+
+/// Whether a class counts against the limit: [`Class::is_kept`].
+#[inline(always)]
+const fn is_kept(class: u32) -> bool {
+    class & Class::KEPT != 0
 }
 
 /// Words of a bucket's line of tags.
@@ -76,15 +125,20 @@ pub trait Buckets<'a>: Copy {
         all: &'a [Self::Cell; OF],
         offset: u32,
     ) -> Option<&'a [Self::Cell; COUNT]>;
-    /// [`find`], perhaps as a function of its own. So the next three.
+    /// [`find`], perhaps as a function of its own. So the next four.
     #[inline(always)]
     fn find(self, key: &FlowKey) -> Place {
         find(self, key)
     }
     /// [`choose`].
     #[inline(always)]
-    fn choose(self, first: u32, second: u32, class: Class) -> Place {
+    fn choose(self, first: u32, second: u32, class: u32) -> Place {
         choose(self, first, second, class)
+    }
+    /// [`oldest`].
+    #[inline(always)]
+    fn oldest(self, bucket: u32, class: u32) -> Place {
+        oldest(self, bucket, class)
     }
     /// [`reclaim`].
     #[inline(always)]
@@ -100,7 +154,7 @@ pub trait Buckets<'a>: Copy {
     fn layout(self) -> Layout;
     /// One of the [`HASH_WORDS`] random words that no sender knows.
     fn hash_word(self, index: u32) -> u64;
-    /// Two words: how many confirmed connections there are, expired ones included, and where the next search for
+    /// Two words: how many connections are kept, expired ones included, and where the next search for
     /// expired ones begins.
     fn counts(self) -> Option<&'a [Self::Cell; 2]>;
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -128,7 +182,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
     /// Remembers a flow in place of what its key may stand for already.
     pub fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
         self.remove(key);
-        self.place(key, connection, class, true).map(|place| self.settle(key, place))
+        self.place(key, connection, class.code(), true).map(|place| self.settle(key, place))
     }
 
     /// Takes over a connection from another store, whatever the limit, unless it is known here and as well.
@@ -137,7 +191,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             return Ok(());
         }
         self.remove(key);
-        self.place(key, connection, class, false).map(|place| self.settle(key, place))
+        self.place(key, connection, class.code(), false).map(|place| self.settle(key, place))
     }
 
     /// Whether it knows as much of a connection.
@@ -152,13 +206,13 @@ impl<'a, B: Buckets<'a>> Store<B> {
         self.forget(search::twin(self.0, key, place));
     }
 
-    /// The first half of [`Self::insert`], of a key that has no entry.
+    /// The first half of [`Self::insert`], of a key that has no entry; `class` is a [`Class::code`].
     #[inline(always)]
     pub fn place(
         self,
         key: &FlowKey,
         connection: &Connection,
-        class: Class,
+        class: u32,
         is_limited: bool,
     ) -> Result<Place, TableFull> {
         let spot = Spot::of(self.0, key);
@@ -166,7 +220,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             return Err(TableFull);
         }
         for _ in 0..PLACES_TRIED {
-            let place = self.0.choose(spot.first, spot.second(), class);
+            let place = self.choose(spot, class);
             if place.is_nowhere() {
                 return Err(TableFull);
             }
@@ -174,7 +228,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
             if !tags.change(place.number(), place.tag(), BUSY) {
                 continue;
             }
-            if place.tag() & CONFIRMED != 0 {
+            if place.tag() & KEPT != 0 {
                 // Chosen as expired; another one of the same tag may have taken its place since.
                 if !self.is_over(place) {
                     tags.publish(place.number(), place.tag());
@@ -184,9 +238,8 @@ impl<'a, B: Buckets<'a>> Store<B> {
             }
             self.write(place, key, connection);
             tags.stamp(place.number(), self.0.now_ns());
-            let bit = if class == Class::Confirmed { CONFIRMED } else { 0 };
-            tags.publish(place.number(), spot.tag | bit);
-            if class == Class::Confirmed {
+            tags.publish(place.number(), spot.tag | class_bits(class));
+            if is_kept(class) {
                 self.count(1);
             }
             return Ok(place);
@@ -194,13 +247,19 @@ impl<'a, B: Buckets<'a>> Store<B> {
         Err(TableFull)
     }
 
-    /// Makes a half-open flow a confirmed connection. One that finds no room is forgotten.
+    /// Gives an entry a class that is kept. One that finds no room is forgotten.
     #[inline(always)]
-    pub fn confirm(self, key: &FlowKey) -> Result<(), TableFull> {
+    pub fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
+        self.promote_to(key, class.code())
+    }
+
+    /// The same by [`Class::code`].
+    #[inline(always)]
+    pub fn promote_to(self, key: &FlowKey, class: u32) -> Result<(), TableFull> {
         let place = self.0.find(key);
         let Some(entry) = self.at(place) else { return Ok(()) };
         let Some(tags) = Tags::of(self.0, place.bucket()) else { return Ok(()) };
-        if place.tag() & CONFIRMED != 0 {
+        if place.tag() & KEPT != 0 {
             return Ok(());
         }
         let connection = Connection(entry).copied();
@@ -208,8 +267,13 @@ impl<'a, B: Buckets<'a>> Store<B> {
             self.forget(place);
             return Err(TableFull);
         }
-        // Recycled in this very moment: it was none of the connections that are kept.
-        if tags.change(place.number(), place.tag(), place.tag() | CONFIRMED) {
+        let is_ipv4 = self.0.layout().is_ipv4(place.bucket());
+        if tags.of_class(class).count_ones() >= share(class, is_ipv4) {
+            self.forget(self.0.oldest(place.bucket(), class));
+        }
+        // Else recycled in this very moment: it was none of the connections that are kept.
+        if tags.change(place.number(), place.tag(), hash_of(place.tag()) | class_bits(class)) {
+            tags.stamp(place.number(), self.0.now_ns());
             self.count(1);
         }
         Ok(())
@@ -223,16 +287,15 @@ impl<'a, B: Buckets<'a>> Store<B> {
     /// What stands at a place of a bucket.
     pub fn read(self, bucket: u32, number: u32) -> Option<(FlowKey, Connection, Class)> {
         let tag = Tags::of(self.0, bucket)?.tag(number);
-        if matches!(tag & !CONFIRMED, FREE | BUSY) {
+        if matches!(tag, FREE | BUSY) {
             return None;
         }
-        let class = if tag & CONFIRMED != 0 { Class::Confirmed } else { Class::HalfOpen };
         let is_ipv4 = self.0.layout().is_ipv4(bucket);
         let words: &[B::Cell; KEY_WORDS] =
             self.0.words(self.0.bucket(bucket)?, Entry::of(is_ipv4, number).key)?;
         let key = key_of_words(words.each_ref().map(Cell::load), is_ipv4);
         let entry = self.at(Place::new(bucket, number, tag))?;
-        Some((key, Connection(entry).copied(), class))
+        Some((key, Connection(entry).copied(), class_of(tag)))
     }
 
     /// Removes what has expired from the next buckets of either family, so many of each, from where the last search for
@@ -262,7 +325,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         }
         let is_over = self.is_over(place);
         tags.publish(place.number(), if is_over { FREE } else { place.tag() });
-        if is_over && place.tag() & CONFIRMED != 0 {
+        if is_over && place.tag() & KEPT != 0 {
             self.count(-1);
         }
         is_over
@@ -281,7 +344,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         }
         let Some(tags) = Tags::of(self.0, place.bucket()) else { return false };
         let is_gone = tags.change(place.number(), place.tag(), FREE);
-        if is_gone && place.tag() & CONFIRMED != 0 {
+        if is_gone && place.tag() & KEPT != 0 {
             self.count(-1);
         }
         is_gone
@@ -310,11 +373,25 @@ impl<'a, B: Buckets<'a>> Store<B> {
         cells.iter().zip(connection.0).for_each(|(cell, word)| cell.store(word));
     }
 
-    /// Whether a flow with these flags would find room, also in its buckets.
+    /// A place for a newcomer.
     #[inline(always)]
-    pub fn takes(self, key: &FlowKey, flags: u8, class: Class) -> bool {
+    fn choose(self, spot: Spot, class: u32) -> Place {
+        let place = self.0.choose(spot.first, spot.second(), class);
+        let Some((class, after_expired)) = place.recycled_class() else { return place };
+        if after_expired {
+            let found = search::expired(self.0, spot.first, spot.second());
+            if !found.is_nowhere() {
+                return found;
+            }
+        }
+        if is_kept(class) { Place::NOWHERE } else { self.0.oldest(place.bucket(), class) }
+    }
+
+    /// Whether a flow with these flags and this [`Class::code`] would find room, also in its buckets.
+    #[inline(always)]
+    pub fn takes(self, key: &FlowKey, flags: u8, class: u32) -> bool {
         let spot = Spot::of(self.0, key);
-        self.has_room(flags, key) && !self.0.choose(spot.first, spot.second(), class).is_nowhere()
+        self.has_room(flags, key) && !self.choose(spot, class).is_nowhere()
     }
 
     /// Whether a connection with these flags may be added; removes some expired ones if it could not be otherwise.
@@ -326,7 +403,7 @@ impl<'a, B: Buckets<'a>> Store<B> {
         self.counted() < limit || self.0.reclaim(key) < limit
     }
 
-    /// Confirmed connections, expired ones included.
+    /// Kept connections, expired ones included.
     pub fn counted(self) -> u64 {
         // A moment's negative count, between two CPUs' steps, is a small one.
         self.0.counts().map_or(0, |[count, _]| (count.load() as i64).max(0) as u64)

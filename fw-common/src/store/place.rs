@@ -7,6 +7,8 @@ pub struct Place(u64);
 impl Place {
     /// No place.
     pub const NOWHERE: Self = Self(u64::MAX);
+    /// No bucket has so many places.
+    const RECYCLED: u32 = 0xff;
 
     #[inline(always)]
     pub(super) const fn new(bucket: u32, number: u32, tag: u64) -> Self {
@@ -23,6 +25,23 @@ impl Place {
     #[inline(always)]
     pub const fn from_word(word: u64) -> Self {
         Self(word)
+    }
+
+    /// That of the oldest entry of a class in a bucket, which is to be looked for; before it, where they may be taken,
+    /// those of what has expired in either bucket.
+    #[inline(always)]
+    pub(super) const fn recycled(bucket: u32, class: u32, after_expired: bool) -> Self {
+        Self::new(bucket, Self::RECYCLED, class as u64 | (after_expired as u64) << 8)
+    }
+
+    /// The class of [`Self::recycled`], and whether what has expired comes first.
+    #[inline(always)]
+    pub(super) const fn recycled_class(self) -> Option<(u32, bool)> {
+        if self.number() == Self::RECYCLED {
+            Some((self.tag() as u32 & 7, self.tag() >> 8 != 0))
+        } else {
+            None
+        }
     }
 
     /// Whether this is none.

@@ -5,17 +5,19 @@ use crate::flow::FlowKey;
 
 use super::key::{Entry, KEY_WORDS, Layout, Spot, words_of_key};
 use super::place::Place;
-use super::tags::{CONFIRMED, FREE, IPV4_HALF_OPEN, IPV6_HALF_OPEN, Tags, lowest, only, usable};
-use super::{BUCKET_WORDS, Buckets, Cell, Store};
+use super::tags::{FREE, Tags, hash_of, lowest, only, usable};
+use super::{BUCKET_WORDS, Buckets, Cell, Store, share};
 
-/// Places of a bucket with the same tag that are looked at; a fourth would not be found. Of 16 tags of 15 bits four are
-/// alike in one of 2³⁴ buckets.
+/// Places of a bucket with the same tag that are looked at; a fourth would not be found. Of 16 tags of 13 bits four are
+/// alike in one of 2²⁸ buckets.
 const ALIKE: u32 = 3;
 
 /// Buckets of either family that an insertion at the limit searches for what has expired, besides its own two.
 const SWEPT: u32 = 2;
 /// How many expired entries of a bucket an insertion removes at a time: more than are inserted.
 const REMOVED: u32 = 4;
+
+const INBOUND: u32 = Class::Inbound.code();
 
 /// Where a key is.
 #[inline(always)]
@@ -64,7 +66,7 @@ pub(super) fn twin<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey, own: Place) ->
 fn still<'a, B: Buckets<'a>>(buckets: B, place: Place, tag: u64) -> Place {
     let Some(tags) = Tags::of(buckets, place.bucket()) else { return Place::NOWHERE };
     let found = tags.tag(place.number());
-    if found & !CONFIRMED == tag { Place::new(place.bucket(), place.number(), found) } else { Place::NOWHERE }
+    if hash_of(found) == tag { Place::new(place.bucket(), place.number(), found) } else { Place::NOWHERE }
 }
 
 #[inline(always)]
@@ -78,7 +80,7 @@ fn find_in<'a, B: Buckets<'a>>(buckets: B, bucket: u32, tag: u64, sought: &Sough
         let number = lowest(alike);
         let found = tags.tag(number);
         // Recycled meanwhile, perhaps: then this is not its tag any more.
-        if found & !CONFIRMED == tag && sought.is_at(buckets, bucket, number) {
+        if hash_of(found) == tag && sought.is_at(buckets, bucket, number) {
             return Place::new(bucket, number, found);
         }
         alike &= alike.wrapping_sub(1);
@@ -126,37 +128,40 @@ impl Sought {
 }
 
 /// A place for a new flow, with the tag that it has now: a free one, else one of something expired, else that of the
-/// oldest half-open flow.
+/// oldest flow that nothing has proven and the other side has begun, else that of the oldest of its own class; which alone
+/// may be recycled by a class that has its share of both buckets. What is recycled is for the caller to look
+/// for ([`Place::recycled`]): from here it would be one function too deep for the bytecode's stack.
 #[inline(always)]
-pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: Class) -> Place {
+pub fn choose<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32, class: u32) -> Place {
     let is_ipv4 = buckets.layout().is_ipv4(first);
     let usable = usable(is_ipv4);
     let (Some(tags), Some(other)) = (Tags::of(buckets, first), Tags::of(buckets, second)) else {
         return Place::NOWHERE;
     };
+    let share = share(class, is_ipv4);
     let [free, other_free] = [tags.free() & usable, other.free() & usable];
+    let [is_full, is_other_full] = [tags, other].map(|tags| tags.of_class(class).count_ones() >= share);
     // The first one while it is not half full: it is the one that is looked into first.
-    let is_first = free.count_ones() >= other_free.count_ones().min(usable.count_ones() >> 1);
+    let is_emptier = free.count_ones() >= other_free.count_ones().min(usable.count_ones() >> 1);
+    let is_first = if is_full == is_other_full { is_emptier } else { is_other_full };
     let (bucket, tags, free) = if is_first { (first, tags, free) } else { (second, other, other_free) };
-    let most = if is_ipv4 { IPV4_HALF_OPEN } else { IPV6_HALF_OPEN };
-    let recycles = class == Class::HalfOpen && tags.half_open().count_ones() >= most;
-    if !recycles {
+    let mut recycled = class;
+    if !(is_full && is_other_full) {
         if free != 0 {
             return Place::new(bucket, lowest(free), FREE);
         }
-        let found = expired(buckets, first, second);
-        if !found.is_nowhere() {
-            return found;
+        if tags.of_class(INBOUND) != 0 {
+            recycled = INBOUND;
         }
     }
-    oldest(buckets, bucket)
+    Place::recycled(bucket, recycled, !(is_full && is_other_full))
 }
 
-/// The oldest half-open flow of a bucket.
-#[inline(never)]
-fn oldest<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> Place {
+/// The oldest entry of a class in a bucket.
+#[inline(always)]
+pub fn oldest<'a, B: Buckets<'a>>(buckets: B, bucket: u32, class: u32) -> Place {
     let Some(tags) = Tags::of(buckets, bucket) else { return Place::NOWHERE };
-    match tags.oldest_half_open(buckets.now_ns()) {
+    match tags.oldest(class, buckets.now_ns()) {
         0 => Place::NOWHERE,
         found => {
             let number = found.wrapping_sub(1);
@@ -167,7 +172,7 @@ fn oldest<'a, B: Buckets<'a>>(buckets: B, bucket: u32) -> Place {
 
 /// Something in two buckets that has expired.
 #[inline(never)]
-fn expired<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> Place {
+pub(super) fn expired<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> Place {
     let is_ipv4 = buckets.layout().is_ipv4(first);
     let now_ns = buckets.now_ns();
     for bucket in [first, second] {
@@ -181,7 +186,7 @@ fn expired<'a, B: Buckets<'a>>(buckets: B, first: u32, second: u32) -> Place {
     Place::NOWHERE
 }
 
-/// How many confirmed connections there are after a search for expired ones: in a key's own buckets, and in the next ones
+/// How many connections are kept after a search for expired ones: in a key's own buckets, and in the next ones
 /// of all, so that every bucket has its turn.
 #[inline(always)]
 pub fn reclaim<'a, B: Buckets<'a>>(buckets: B, key: &FlowKey) -> u64 {

@@ -3,8 +3,9 @@
 //! Place 4 × lane + word has the tag in that lane of that word, so that the four words fold into one mask: its bit
 //! 16 × lane + word.
 
-use crate::conntrack::Status;
+use crate::conntrack::{Class, Status};
 
+use super::hash::TAG_BITS;
 use super::key::Entry;
 use super::{ATTEMPTS, Buckets, Cell, Layout, TAG_WORDS};
 
@@ -12,12 +13,10 @@ use super::{ATTEMPTS, Buckets, Cell, Layout, TAG_WORDS};
 pub(super) const FREE: u64 = 0;
 /// Somebody writes there.
 pub(super) const BUSY: u64 = 1;
-/// The bit of a confirmed connection's tag.
-pub(super) const CONFIRMED: u64 = 0x8000;
-
-/// Places of a bucket that half-open flows may take.
-pub(super) const IPV4_HALF_OPEN: u32 = 6;
-pub(super) const IPV6_HALF_OPEN: u32 = 4;
+/// What of a tag the key chooses; above it is the code of a [`Class`].
+const HASH: u64 = (1 << TAG_BITS) - 1;
+/// The bit of what is kept.
+pub(super) const KEPT: u64 = 0x8000;
 
 const LANES: u64 = 0x0001_0001_0001_0001;
 const TOPS: u64 = LANES << 15;
@@ -45,11 +44,11 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
         Some(Self { buckets, cells: buckets.tags(bucket)? })
     }
 
-    /// The places that hold a tag, in either class.
+    /// The places that hold a tag, in any class.
     #[inline(always)]
     pub(super) fn with(self, tag: u64) -> u64 {
         let wanted = tag.wrapping_mul(LANES);
-        self.fold(|word| !((word ^ wanted) & !TOPS).wrapping_add(!TOPS))
+        self.fold(|word| !((word ^ wanted) & HASH.wrapping_mul(LANES)).wrapping_add(!TOPS))
     }
 
     #[inline(always)]
@@ -57,10 +56,16 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
         self.fold(|word| !((word & !TOPS).wrapping_add(!TOPS) | word))
     }
 
+    /// The places of a class.
     #[inline(always)]
-    pub(super) fn half_open(self) -> u64 {
-        let special = LANES | TOPS;
-        self.fold(|word| (word & !special).wrapping_add(!TOPS) & !word)
+    pub(super) fn of_class(self, class: u32) -> u64 {
+        let wanted = class_bits(class).wrapping_mul(LANES);
+        let codes = (!HASH & 0xffff).wrapping_mul(LANES);
+        self.fold(|word| {
+            let differing = (word ^ wanted) & codes;
+            let is_other = (differing & !TOPS).wrapping_add(!TOPS) | differing;
+            (word & !(LANES | codes)).wrapping_add(!TOPS) & !is_other
+        })
     }
 
     #[inline(always)]
@@ -122,8 +127,8 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
         }
     }
 
-    /// Notes the time at a claimed place. Another CPU may do so for its neighbour: one of the two notes may be lost, and
-    /// a half-open flow be recycled out of turn.
+    /// Notes the time at a place. Another CPU may do so for its neighbour: one of the two notes may be lost, and a flow be
+    /// recycled out of turn.
     #[inline(always)]
     pub(super) fn stamp(self, place: u32, now_ns: u64) {
         let Some(cell) = self.cell(place.wrapping_add(0x100)) else { return };
@@ -131,16 +136,17 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
         cell.store(word | (stamp(now_ns) << shift(place)));
     }
 
-    /// The oldest half-open flow, its place + 1; 0 if there is none.
+    /// The place + 1 of the oldest of a class, 0 if there is none. Ages go round after 18 minutes: of streams, which may be
+    /// older, it may then be another.
     #[inline(always)]
-    pub(super) fn oldest_half_open(self, now_ns: u64) -> u32 {
-        let half_open = self.half_open();
+    pub(super) fn oldest(self, class: u32, now_ns: u64) -> u32 {
+        let candidates = self.of_class(class);
         let now = stamp(now_ns);
         let mut oldest = 0u64;
         for (word, cell) in (0u32..).zip(self.cells.iter().skip(WORDS as usize).take(WORDS as usize)) {
             let stamps = cell.load();
             for lane in 0..4u32 {
-                let is_candidate = half_open >> lane.wrapping_mul(16).wrapping_add(word) & 1;
+                let is_candidate = candidates >> lane.wrapping_mul(16).wrapping_add(word) & 1;
                 let is_candidate = self.buckets.opaque(is_candidate);
                 let age = now.wrapping_sub(stamps >> lane.wrapping_mul(16)) & 0xffff;
                 let place = u64::from(lane.wrapping_mul(4).wrapping_add(word));
@@ -166,6 +172,24 @@ impl<'a, B: Buckets<'a>> Tags<'a, B> {
         let [cell] = self.buckets.words(self.cells, index)?;
         Some(cell)
     }
+}
+
+/// What of a tag the key chooses.
+#[inline(always)]
+pub(super) const fn hash_of(tag: u64) -> u64 {
+    tag & HASH
+}
+
+/// The class of a tag.
+#[inline(always)]
+pub(super) const fn class_of(tag: u64) -> Class {
+    Class::from_code((tag >> TAG_BITS) as u32)
+}
+
+/// The code of a class as it stands in a tag.
+#[inline(always)]
+pub(super) const fn class_bits(class: u32) -> u64 {
+    (class as u64) << TAG_BITS
 }
 
 /// The places that there are.

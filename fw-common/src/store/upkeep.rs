@@ -1,6 +1,6 @@
 //! What user space tells the programs that keep the store in order: the words of a test run's frame and result.
 
-use crate::conntrack::Connection;
+use crate::conntrack::{Class, Connection};
 use crate::flow::FlowKey;
 
 /// Where they begin: behind an Ethernet header without meaning, which a test run wants.
@@ -24,15 +24,19 @@ pub struct Moved {
     pub key: FlowKey,
     /// What is known of it.
     pub connection: Connection,
-    /// [`Moved::CONFIRMED`], [`Moved::LIMITED`].
+    /// [`Class::code`], and [`Moved::LIMITED`].
     pub flags: u64,
 }
 
 impl Moved {
-    /// It is a confirmed one.
-    pub const CONFIRMED: u64 = 1;
     /// Only if there is room for one more: it is new, and comes from no other table.
-    pub const LIMITED: u64 = 2;
+    pub const LIMITED: u64 = 1 << 8;
+
+    /// What it has earned.
+    #[inline(always)]
+    pub const fn class(&self) -> Class {
+        Class::from_code(self.flags as u32 & 7)
+    }
 }
 
 /// What the sweep did: strides << 16 | entries removed.

@@ -12,6 +12,7 @@ mod transport;
 pub use ethernet::{LinkHeader, ethertype};
 use ipv4::OptionBytes;
 pub use plain::{IP as PLAIN_IP, plain};
+pub(crate) use transport::read_window_shift;
 
 use crate::frame::{Frame, Link};
 use crate::packet::Packet;

@@ -1,8 +1,8 @@
 //! The packets that nearly all are, read at fixed places.
 //!
 //! Recognised is only what [`super::parse`] would read the same from: no VLAN tag in the frame, no IPv4 options and no
-//! IPv6 extension headers, no fragment, TCP or UDP in good order, the headers in the first buffer. Everything else, and
-//! everything that is to be refused, is left to it.
+//! IPv6 extension headers, no fragment, TCP or UDP in good order, no SYN-ACK with options, the headers in the first buffer.
+//! Everything else, and everything that is to be refused, is left to it.
 
 use super::ethertype;
 use crate::address::{Address, Family};
@@ -91,6 +91,14 @@ fn transport<F: Frame>(frame: &F, packet: &mut Packet, start: u32, room: u32) ->
             packet.sequence = (numbers >> 32) as u32;
             packet.acknowledgement = numbers as u32;
             packet.tcp_flags = flags;
+            packet.window = (rest >> 32) as u16;
+            if flags & tcp_flags::SYN != 0 {
+                let is_first = flags & tcp_flags::ACK == 0;
+                if !is_first && header_len != TCP_LEN {
+                    return false;
+                }
+                packet.window_shift = if is_first { Packet::SHIFT_UNREAD } else { Packet::SHIFT_NONE };
+            }
             packet.payload_len = room.wrapping_sub(header_len);
             TCP_LEN <= header_len && header_len <= room && !(flags & tcp_flags::SYN != 0 && resets_or_ends)
         }

@@ -1,6 +1,7 @@
 //! The fields of TCP, UDP, ICMP and ICMPv6 that rules and tracking can see.
 
 use crate::frame::Frame;
+use crate::limits::MAX_TCP_OPTIONS;
 use crate::packet::{Fragment, Packet, protocol, tcp_flags};
 use crate::verdict::Reason;
 
@@ -8,6 +9,12 @@ use crate::verdict::Reason;
 const TCP_LEN: u32 = 20;
 const UDP_LEN: u32 = 8;
 const ICMP_LEN: u32 = 8;
+/// Options that end the list, that fill it, and that are asked for (RFC 9293 section 3.2, RFC 7323 section 2.2).
+const OPTION_END: u8 = 0;
+const OPTION_NOP: u8 = 1;
+const OPTION_WINDOW_SCALE: u8 = 3;
+/// RFC 7323 section 2.3.
+const MOST_SHIFT: u8 = 14;
 /// ICMPv6 messages of 4 bytes exist (RFC 4443 section 2.1).
 const ICMPV6_LEN: u32 = 4;
 
@@ -66,8 +73,9 @@ fn tcp<F: Frame>(frame: &F, packet: &mut Packet, room: u32) -> Result<(), Reason
     let [s0, s1, d0, d1] = frame.load::<4>(packet.transport).ok_or(Reason::TransportTruncated)?;
     let sequence = frame.load::<4>(packet.transport.wrapping_add(4)).ok_or(Reason::TransportTruncated)?;
     let ack = frame.load::<4>(packet.transport.wrapping_add(8)).ok_or(Reason::TransportTruncated)?;
-    let [words, flags] =
-        frame.load::<2>(packet.transport.wrapping_add(12)).ok_or(Reason::TransportTruncated)?;
+    let [words, flags, w0, w1] =
+        frame.load::<4>(packet.transport.wrapping_add(12)).ok_or(Reason::TransportTruncated)?;
+    let window = [w0, w1];
     let header_len = u32::from(words >> 4).wrapping_mul(4);
     // A first fragment may cut the options off; then it carries no payload either.
     if header_len < TCP_LEN || (header_len > room && packet.fragment == Fragment::Whole) {
@@ -81,6 +89,42 @@ fn tcp<F: Frame>(frame: &F, packet: &mut Packet, room: u32) -> Result<(), Reason
     packet.sequence = u32::from_be_bytes(sequence);
     packet.acknowledgement = u32::from_be_bytes(ack);
     packet.tcp_flags = flags;
+    packet.window = u16::from_be_bytes(window);
     packet.payload_len = room.saturating_sub(header_len);
+    packet.window_shift = Packet::SHIFT_UNREAD;
+    if flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN | tcp_flags::ACK {
+        read_window_shift(frame, packet);
+    }
     Ok(())
+}
+
+/// Reads a SYN's window scale option (RFC 7323 section 2.2). Options are in a list without order (RFC 9293 section 3.1).
+#[inline(always)]
+pub(crate) fn read_window_shift<F: Frame>(frame: &F, packet: &mut Packet) {
+    packet.window_shift = Packet::SHIFT_NONE;
+    let Some([words]) = frame.load::<1>(packet.transport.wrapping_add(12)) else { return };
+    let end = packet.transport.wrapping_add(u32::from(words >> 4).wrapping_mul(4));
+    let mut place = packet.transport.wrapping_add(TCP_LEN);
+    for _ in 0..MAX_TCP_OPTIONS {
+        place = frame.forget(place);
+        if place >= end {
+            return;
+        }
+        let Some([kind]) = frame.load::<1>(place) else { return };
+        if kind == OPTION_NOP {
+            place = place.wrapping_add(1);
+            continue;
+        }
+        // Also the end of the list: there is no third byte behind it that could be meant.
+        let Some([_, len]) = frame.load::<2>(place) else { return };
+        if kind == OPTION_END || len < 2 {
+            return;
+        }
+        if kind == OPTION_WINDOW_SCALE && len == 3 && place.wrapping_add(3) <= end {
+            let Some([.., shift]) = frame.load::<3>(place) else { return };
+            packet.window_shift = if shift > MOST_SHIFT { MOST_SHIFT } else { shift };
+            return;
+        }
+        place = place.wrapping_add(u32::from(len));
+    }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Older;
 use crate::model::{Attachment, DeviceSelector, Policy};
 
 /// What a device carries.
@@ -55,6 +56,27 @@ pub struct Binding {
     pub addresses: Vec<IpAddr>,
     /// Until when mid-stream TCP is adopted, `CLOCK_MONOTONIC`.
     pub adopt_until_ns: u64,
+    /// What of it.
+    pub older: Older,
+    /// TCP ports that somebody listens on behind the device, sorted; `None` where nobody can tell.
+    pub served: Option<Vec<u16>>,
+}
+
+impl Binding {
+    /// Goes on with the adoption window that the same device had under the rules before, and opens or prolongs it for what
+    /// has become older than its entry. `until_ns` is 0 where nothing is adopted.
+    pub fn go_on_adopting(&mut self, before: &Self, older: Option<Older>, now_ns: u64, until_ns: u64) {
+        if before.adopt_until_ns > now_ns {
+            self.adopt_until_ns = before.adopt_until_ns;
+            self.older = before.older.clone();
+        }
+        if until_ns > now_ns
+            && let Some(older) = older
+        {
+            self.adopt_until_ns = self.adopt_until_ns.max(until_ns);
+            self.older.add(older);
+        }
+    }
 }
 
 /// For simulation: one device, numbered from 1, for each interface and each leg that has an attachment.
@@ -72,6 +94,8 @@ pub fn pretend_bindings(policy: &Policy) -> Vec<Binding> {
             bridge_port: false,
             addresses: Vec::new(),
             adopt_until_ns: 0,
+            older: Older::default(),
+            served: Some(Vec::new()),
         })
         .collect()
 }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use fw_common::Address;
 use fw_common::Direction;
-use fw_common::layout::{Everywhere, Interface, Line, Link, Policy as PolicyOf, RowTable};
+use fw_common::layout::{Everywhere, Interface, Line, Link, Policy as PolicyOf, RowTable, Rule};
 use ipnet::IpNet;
 
 use super::book::{Book, ListId};
 use super::heap::{Full, Heap};
 use super::tree::{self, Step, push_step};
-use super::{Binding, Carries, CompileError};
+use super::{Binding, Carries, CompileError, Older};
 use crate::model::{Faces, OtherEthertypes, Policy, Timeouts};
 
 /// What decides about a first packet at a device. Lists by direction: ingress, egress.
@@ -32,6 +32,8 @@ pub(super) struct Device<'a> {
     zone: u32,
     flags: u32,
     adopt_until_ns: u64,
+    older: &'a Older,
+    served: Option<&'a [u16]>,
     timeouts: Timeouts,
     own: &'a [IpAddr],
     services: Option<ListId>,
@@ -46,7 +48,7 @@ impl<'a> Device<'a> {
     /// Enters the lists of the device into the book.
     pub(super) fn new(
         policy: &'a Policy,
-        binding: &Binding,
+        binding: &'a Binding,
         zone: u32,
         book: &mut Book<'_>,
     ) -> Result<Self, CompileError> {
@@ -60,6 +62,8 @@ impl<'a> Device<'a> {
             zone,
             flags: host_flags(policy, binding),
             adopt_until_ns: binding.adopt_until_ns,
+            older: &binding.older,
+            served: binding.served.as_deref(),
             timeouts: Timeouts::default(),
             own: &[],
             services: None,
@@ -153,10 +157,16 @@ impl<'a> Device<'a> {
                 };
             }
         }
+        let adopts = self.adopt_until_ns != 0;
+        let none = Older::default();
+        let untracked_before = untracked_searches(heap, if adopts { self.older } else { &none });
+        let served = served_search(heap, if adopts { self.served } else { Some(&[]) });
         let interface = Interface {
             zone: self.zone,
             flags: self.flags,
             adopt_until_ns: self.adopt_until_ns,
+            untracked_before: untracked_before.map_err(full)?,
+            served: served.map_err(full)?,
             tcp_established: self.timeouts.tcp_established,
             udp: self.timeouts.udp,
             udp_stream: self.timeouts.udp_stream,
@@ -190,6 +200,9 @@ fn host_flags(policy: &Policy, binding: &Binding) -> u32 {
     if binding.bare {
         flags |= Interface::BARE;
     }
+    if binding.older.all {
+        flags |= Interface::ADOPTS_ALL;
+    }
     let passes = match policy.settings.other_ethertypes {
         Some(choice) => choice == OtherEthertypes::Pass,
         None => binding.bridge_port,
@@ -209,6 +222,38 @@ fn vpc_of<'a>(policy: &'a Policy, interface: &crate::model::Interface) -> Option
             groups.filter_map(|name| policy.security_groups.get(name)?.vpc.as_deref()).next()
         }
     }
+}
+
+/// By direction and family, searches that allow the ports whose connections may be older than their entries.
+fn untracked_searches(heap: &mut Heap<'_>, older: &Older) -> Result<[[Link; 2]; 2], Full> {
+    let mut links = [[Link::default(); 2]; 2];
+    for (link, ports) in links.iter_mut().flatten().zip(older.untracked.iter().flatten()) {
+        *link = port_search(heap, ports)?;
+    }
+    Ok(links)
+}
+
+/// A search that allows the ports that somebody listens on. Where nobody can tell: those from which no client of Linux
+/// speaks unless it is told to (`net.ipv4.ip_local_port_range`).
+fn served_search(heap: &mut Heap<'_>, served: Option<&[u16]>) -> Result<Link, Full> {
+    const FIRST_OF_CLIENTS: u16 = 32_768;
+    match served {
+        Some(ports) => port_search(heap, &ports.iter().map(|port| (*port, *port)).collect::<Vec<_>>()),
+        None => port_search(heap, &[(0, FIRST_OF_CLIENTS - 1)]),
+    }
+}
+
+/// Of sorted ranges.
+fn port_search(heap: &mut Heap<'_>, ranges: &[(u16, u16)]) -> Result<Link, Full> {
+    const ALLOWED: u32 = Rule::new(true, false, false, 0).0;
+    let mut steps: Vec<Step> = vec![(0, 0)];
+    for (from, to) in ranges {
+        push_step(&mut steps, u128::from(*from), ALLOWED);
+        if *to < u16::MAX {
+            push_step(&mut steps, u128::from(*to) + 1, 0);
+        }
+    }
+    tree::keys(heap, &steps)
 }
 
 /// The search that ends at 1 for the addresses of a family.

@@ -66,10 +66,10 @@ pub(crate) use flattened::Flattened;
 pub use heap::Patch;
 pub use image::{Damaged, Held};
 pub use members::{Change, CompileAnew, Members};
-pub use numbering::Numbering;
+pub use numbering::{Numbering, Numbers};
 pub(crate) use rows::Passing;
 pub(crate) use tracking::untracked_tcp;
-pub use tracking::{OpenRules, open_rules_narrowed};
+pub use tracking::{Older, OpenRules, older_connections};
 
 /// Which layer a rule belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +86,9 @@ pub enum RuleKind {
 pub struct RuleInfo {
     /// Counter slot.
     pub slot: u32,
+    /// From when the slot is this rule's, nanoseconds of `CLOCK_MONOTONIC`: what decided earlier under its number was
+    /// another rule, which is no more. 0 if there was none.
+    pub born_ns: u64,
     /// Group rule or ACL entry.
     pub kind: RuleKind,
     /// The group's or the ACL's name.
@@ -193,11 +196,11 @@ pub enum CompileError {
 pub fn compile(
     policy: &Policy,
     bindings: &[Binding],
-    numbering: Numbering,
+    numbers: impl Into<Numbers>,
     generation: u32,
 ) -> Result<Compiled, CompileError> {
     let root = Root { generation, ..Root::default() };
-    compile_beside(&Held::nothing(), policy, bindings, numbering, root, &Bounds::default())
+    compile_beside(&Held::nothing(), policy, bindings, numbers, root, &Bounds::default())
 }
 
 /// Compiles a policy for these devices, beside what an array holds, with the generation, the deadline and the
@@ -206,7 +209,7 @@ pub fn compile_beside(
     held: &Held<'_>,
     policy: &Policy,
     bindings: &[Binding],
-    numbering: Numbering,
+    numbers: impl Into<Numbers>,
     root: Root,
     bounds: &Bounds,
 ) -> Result<Compiled, CompileError> {
@@ -214,7 +217,7 @@ pub fn compile_beside(
     if let Some(twice) = bindings.iter().find(|binding| !indexes.insert(binding.ifindex)) {
         return Err(CompileError::DeviceTwice { device: twice.device.clone(), ifindex: twice.ifindex });
     }
-    let mut numbers = Renumbering::new(numbering);
+    let mut numbers = Renumbering::new(numbers);
     let zones = number_zones(policy, &mut numbers)?;
     let aws_default = rules::aws_default_acl();
     let rules = Rules::number(policy, &aws_default, &mut numbers)?;

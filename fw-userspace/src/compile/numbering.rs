@@ -20,12 +20,40 @@ pub struct Numbering {
     free: BTreeSet<u32>,
 }
 
+/// What a load numbers with: what was given out before it, and when it gives out more.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers {
+    /// Of the load before, whether it is in force or not: what it gave out stays given out.
+    pub last: Numbering,
+    /// Of a generation before that, which hooks may follow now or go back to: nobody else gets its slots meanwhile, and
+    /// a rule of it that comes again gets its own.
+    pub kept: Option<Numbering>,
+    /// From when a slot that was another rule's is its new one's: nanoseconds of `CLOCK_MONOTONIC`. What the former
+    /// rule admitted was admitted before.
+    pub since_ns: u64,
+}
+
+impl From<Numbering> for Numbers {
+    /// Of a host whose connections nobody lists.
+    fn from(last: Numbering) -> Self {
+        Self { last, ..Self::default() }
+    }
+}
+
 /// A list of rules with their slots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct NumberedList {
     pub(super) key: ListKey,
     /// What each slot belongs to, in the order of the list.
-    pub(super) slots: Vec<(String, u32)>,
+    pub(super) slots: Vec<(String, Slot)>,
+}
+
+/// A counter slot, as one rule has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Slot {
+    pub(super) number: u32,
+    /// What is older and has this number is of a rule that had it before; 0 if none had.
+    pub(super) born_ns: u64,
 }
 
 /// Which list it is, whatever else changes around it.
@@ -41,24 +69,26 @@ pub(super) struct ListKey {
 pub(super) struct Renumbering {
     numbering: Numbering,
     used_zones: BTreeSet<u32>,
-    before: HashMap<ListKey, Vec<(String, u32)>>,
+    before: HashMap<ListKey, Vec<(String, Slot)>>,
     vanished: Vec<u32>,
     next_slot: u32,
     fresh: Vec<u32>,
+    since_ns: u64,
 }
 
 impl Renumbering {
-    pub(super) fn new(mut numbering: Numbering) -> Self {
+    pub(super) fn new(numbers: impl Into<Numbers>) -> Self {
+        let Numbers { last: mut numbering, kept, since_ns } = numbers.into();
         let lists = std::mem::take(&mut numbering.lists);
         let highest = highest(&lists).max(numbering.free.last().copied().unwrap_or(0));
-        Self {
-            numbering,
-            used_zones: BTreeSet::new(),
-            before: lists.into_iter().map(|list| (list.key, list.slots)).collect(),
-            vanished: Vec::new(),
-            next_slot: highest + 1,
-            fresh: Vec::new(),
+        let mut before: HashMap<_, _> = lists.into_iter().map(|list| (list.key, list.slots)).collect();
+        for list in kept.into_iter().flat_map(|kept| kept.lists) {
+            let known: &mut Vec<(String, Slot)> = before.entry(list.key).or_default();
+            // What the load before has kept is not free.
+            known.extend(list.slots.into_iter().filter(|(_, slot)| numbering.free.remove(&slot.number)));
         }
+        let (used_zones, vanished, fresh) = (BTreeSet::new(), Vec::new(), Vec::new());
+        Self { numbering, used_zones, before, vanished, next_slot: highest + 1, fresh, since_ns }
     }
 
     /// The numbers of `names`, in their order. A zone that no name has any more is given to another one only when
@@ -96,10 +126,10 @@ impl Renumbering {
         &mut self,
         key: ListKey,
         contents: impl ExactSizeIterator<Item = String>,
-    ) -> Result<Vec<u32>, CompileError> {
+    ) -> Result<Vec<Slot>, CompileError> {
         let before = self.before.remove(&key).unwrap_or_default();
         // With whether it is still in use.
-        let mut known: HashMap<String, (u32, bool)> =
+        let mut known: HashMap<String, (Slot, bool)> =
             before.into_iter().map(|(content, slot)| (content, (slot, false))).collect();
         let mut slots = Vec::with_capacity(contents.len());
         for content in contents {
@@ -116,28 +146,31 @@ impl Renumbering {
             };
             slots.push((content, slot));
         }
-        self.vanished.extend(known.values().filter(|(_, used)| !used).map(|(slot, _)| *slot));
+        self.vanished.extend(known.values().filter(|(_, used)| !used).map(|(slot, _)| slot.number));
         let numbers = slots.iter().map(|(_, slot)| *slot).collect();
         self.numbering.lists.push(NumberedList { key, slots });
         Ok(numbers)
     }
 
-    fn fresh_slot(&mut self) -> Result<u32, CompileError> {
-        let slot = self.numbering.free.pop_first().unwrap_or(self.next_slot);
-        if slot == self.next_slot {
-            self.next_slot += 1;
-        }
-        if slot > Rule::MAX_SLOT {
+    fn fresh_slot(&mut self) -> Result<Slot, CompileError> {
+        let slot = match self.numbering.free.pop_first() {
+            Some(number) => Slot { number, born_ns: self.since_ns },
+            None => {
+                self.next_slot += 1;
+                Slot { number: self.next_slot - 1, born_ns: 0 }
+            }
+        };
+        if slot.number > Rule::MAX_SLOT {
             return Err(CompileError::TooManyRules { max: Rule::MAX_SLOT });
         }
-        self.fresh.push(slot);
+        self.fresh.push(slot.number);
         Ok(slot)
     }
 
     /// The numbering for the next load, and the slots that were newly given out. Slots of vanished rules become
     /// free only now: until this generation is in force, the one before still counts in them.
     pub(super) fn finish(mut self) -> (Numbering, Vec<u32>) {
-        self.numbering.free.extend(self.before.into_values().flatten().map(|(_, slot)| slot));
+        self.numbering.free.extend(self.before.into_values().flatten().map(|(_, slot)| slot.number));
         self.numbering.free.extend(self.vanished);
         (self.numbering, self.fresh)
     }
@@ -156,20 +189,25 @@ impl Numbering {
 }
 
 fn highest(lists: &[NumberedList]) -> u32 {
-    lists.iter().flat_map(|list| &list.slots).map(|(_, slot)| *slot).max().unwrap_or(0)
+    lists.iter().flat_map(|list| &list.slots).map(|(_, slot)| slot.number).max().unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn slots(numbering: Numbering, rules: &[&str]) -> (Vec<u32>, Numbering, Vec<u32>) {
-        let mut numbers = Renumbering::new(numbering);
+    fn slots(numbers: impl Into<Numbers>, rules: &[&str]) -> (Vec<u32>, Numbering, Vec<u32>) {
+        let mut numbers = Renumbering::new(numbers);
         let key =
             ListKey { kind: RuleKind::SecurityGroup, direction: Direction::Ingress, name: "g".to_owned() };
         let slots = numbers.slots(key, rules.iter().map(|rule| (*rule).to_owned())).expect("there is room");
         let (numbering, fresh) = numbers.finish();
-        (slots, numbering, fresh)
+        (slots.into_iter().map(|slot| slot.number).collect(), numbering, fresh)
+    }
+
+    fn births(numbering: &Numbering) -> Vec<(&str, u64)> {
+        let slots = numbering.lists().iter().flat_map(|list| &list.slots);
+        slots.map(|(content, slot)| (content.as_str(), slot.born_ns)).collect()
     }
 
     #[test]
@@ -181,6 +219,40 @@ mod tests {
         let (third, numbering, fresh) = slots(numbering, &["e", "d", "f", "g"]);
         assert_eq!((third, fresh), (vec![1, 4, 2, 5], vec![1, 2, 5]));
         assert_eq!(numbering.rule_slots(), 6);
+    }
+
+    #[test]
+    fn a_slot_that_serves_again_tells_since_when() {
+        let at = |last: &Numbering, since_ns| Numbers { last: last.clone(), kept: None, since_ns };
+        let (_, first, _) = slots(at(&Numbering::default(), 10), &["a", "b"]);
+        assert_eq!(births(&first), [("a", 0), ("b", 0)], "nobody had them before");
+        let (_, second, _) = slots(at(&first, 20), &["b"]);
+        let (again, third, _) = slots(at(&second, 30), &["b", "c", "d"]);
+        assert_eq!(again, [2, 1, 3]);
+        assert_eq!(births(&third), [("b", 0), ("c", 30), ("d", 0)]);
+        assert_eq!(births(&slots(at(&third, 40), &["c", "b"]).1), [("c", 30), ("b", 0)], "it is kept");
+    }
+
+    #[test]
+    fn a_generation_that_may_come_back_keeps_its_slots() {
+        let after = |last: &Numbering, kept: &Numbering| Numbers {
+            last: last.clone(),
+            kept: Some(kept.clone()),
+            since_ns: 30,
+        };
+        let (_, confirmed, _) = slots(Numbering::default(), &["a", "b"]);
+        // Waits for its confirmation: hooks go back to the first, or are there already.
+        let (_, tried, _) = slots(confirmed.clone(), &["b"]);
+        let (given, next, fresh) = slots(after(&tried, &confirmed), &["b", "c"]);
+        assert_eq!(
+            (given, fresh),
+            (vec![2, 3], vec![3]),
+            "the slot of a is a's as long as a may count in it"
+        );
+        assert_eq!(slots(next, &["b", "c", "d"]).0, [2, 3, 1], "and serves again when a cannot");
+        let (back, numbering, fresh) = slots(after(&tried, &confirmed), &["a", "b"]);
+        assert_eq!((back, fresh), (vec![1, 2], vec![]), "what comes back has what it had");
+        assert_eq!(births(&numbering), [("a", 0), ("b", 0)]);
     }
 
     #[test]

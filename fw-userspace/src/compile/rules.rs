@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use fw_common::Direction;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::numbering::{ListKey, Numbering, Renumbering};
+use super::numbering::{ListKey, Numbering, Renumbering, Slot};
 use super::{CompileError, RuleInfo, RuleKind};
 use crate::model::{AclChoice, AclEntry, Action, GroupRule, NetworkAcl, Policy, Traffic};
 
@@ -40,7 +40,7 @@ pub(super) fn aws_default_acl() -> NetworkAcl {
 }
 
 /// By name and direction: the list and the slots of what is in it.
-type Slots<'p, T> = HashMap<(&'p str, Direction), (&'p [T], Vec<u32>)>;
+type Slots<'p, T> = HashMap<(&'p str, Direction), (&'p [T], Vec<Slot>)>;
 
 /// The slots of the rules.
 pub(super) struct Rules<'p> {
@@ -85,15 +85,15 @@ impl<'p> Rules<'p> {
     ) -> impl Iterator<Item = (&'p GroupRule, u32)> {
         let (list, slots) =
             self.groups.get(&(name, direction)).map_or((&[][..], &[][..]), |(list, slots)| (*list, slots));
-        list.iter().zip(slots.to_vec())
+        list.iter().zip(slots.iter().map(|slot| slot.number).collect::<Vec<_>>())
     }
 
     /// The entries of an ACL in one direction with their slots, and the slot of the implicit last one.
     pub(super) fn acl(&self, key: &str, direction: Direction) -> (Vec<(&'p AclEntry, u32)>, u32) {
         let Some((list, slots)) = self.acls.get(&(key, direction)) else { return (Vec::new(), 0) };
-        let mut entries: Vec<_> = list.iter().zip(slots.iter().copied()).collect();
+        let mut entries: Vec<_> = list.iter().zip(slots.iter().map(|slot| slot.number)).collect();
         entries.sort_by_key(|(entry, _)| entry.rule_number);
-        (entries, slots.last().copied().unwrap_or(0))
+        (entries, slots.last().map_or(0, |slot| slot.number))
     }
 
     fn number_group(
@@ -107,7 +107,8 @@ impl<'p> Rules<'p> {
         let slots = numbers.slots(key, list.iter().map(|rule| rule.id.clone()))?;
         for (rule, slot) in list.iter().zip(&slots) {
             self.infos.push(RuleInfo {
-                slot: *slot,
+                slot: slot.number,
+                born_ns: slot.born_ns,
                 kind: RuleKind::SecurityGroup,
                 id: name.to_owned(),
                 direction,
@@ -135,7 +136,8 @@ impl<'p> Rules<'p> {
         let written = list.iter().map(|entry| (entry.rule_number.to_string(), entry.description.clone()));
         for ((rule, description), slot) in written.chain([(IMPLICIT.to_owned(), None)]).zip(&slots) {
             let id = name.to_owned();
-            self.infos.push(RuleInfo { slot: *slot, kind, id, direction, rule, description });
+            let Slot { number: slot, born_ns } = *slot;
+            self.infos.push(RuleInfo { slot, born_ns, kind, id, direction, rule, description });
         }
         self.acls.insert((key, direction), (list, slots));
         Ok(())
@@ -156,7 +158,8 @@ impl Numbering {
                     }
                 };
                 RuleInfo {
-                    slot: *slot,
+                    slot: slot.number,
+                    born_ns: slot.born_ns,
                     kind: *kind,
                     id: id.to_owned(),
                     direction: *direction,

@@ -83,24 +83,59 @@ impl OpenRules {
         open
     }
 
-    /// Whether `new` removes or narrows an open rule that made flows untracked here, on some interface. Such flows
-    /// have no entry and would be strays under the new rules.
-    pub fn narrowed_by(&self, new: &Self) -> bool {
-        self.interfaces.iter().any(|(name, before)| match (before, new.interfaces.get(name)) {
-            (_, None | Some(None)) => false,
-            (None, Some(Some(_))) => true,
-            (Some(before), Some(Some(after))) => {
-                let before = self.untracked.get(*before as usize).into_iter().flatten();
-                let after = new.untracked.get(*after as usize).into_iter().flatten();
-                before.zip(after).any(|(before, after)| !covers(after, before))
+    /// Which connections of an interface may be older than their entries once `new` takes the place of these rules: those
+    /// that had none, where `new` removes or narrows an open rule. `None` if there are none.
+    pub fn older(&self, interface: &str, new: &Self) -> Option<Older> {
+        match (self.interfaces.get(interface)?, new.interfaces.get(interface)?) {
+            (_, None) => None,
+            (None, Some(_)) => Some(Older { all: true, ..Older::default() }),
+            (Some(before), Some(after)) => {
+                let before = tcp_of(self.untracked.get(*before as usize)?);
+                let after = tcp_of(new.untracked.get(*after as usize)?);
+                let is_narrowed = before.iter().flatten().zip(after.iter().flatten());
+                let is_narrowed = is_narrowed.into_iter().any(|(before, after)| !covers(after, before));
+                is_narrowed.then_some(Older { all: false, untracked: before })
             }
-        })
+        }
     }
 }
 
-/// Whether `new` removes or narrows an open rule of `old`, see [`OpenRules::narrowed_by`].
-pub fn open_rules_narrowed(old: &Policy, new: &Policy) -> bool {
-    OpenRules::of(old).narrowed_by(&OpenRules::of(new))
+/// Ports of services over TCP, by direction and family: merged, sorted.
+type TcpPorts = [[Vec<(u16, u16)>; 2]; 2];
+
+/// Connections that may be older than their entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Older {
+    /// Any: nothing was filtered.
+    pub(super) all: bool,
+    /// Those to these ports, which had no entry.
+    pub(super) untracked: TcpPorts,
+}
+
+impl Older {
+    /// All of them.
+    pub fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
+    /// These and others.
+    pub(super) fn add(&mut self, other: Self) {
+        self.all |= other.all;
+        let ports = self.untracked.iter_mut().flatten().zip(other.untracked.into_iter().flatten());
+        for (ports, other) in ports {
+            let both = std::mem::take(ports).into_iter().chain(other).collect();
+            *ports = merged(both);
+        }
+    }
+}
+
+fn tcp_of([in4, _, in6, _, out4, _, out6, _]: &Untracked) -> TcpPorts {
+    [[in4.clone(), in6.clone()], [out4.clone(), out6.clone()]]
+}
+
+/// Which connections of an interface may be older than their entries once one policy takes the place of the other.
+pub fn older_connections(old: &Policy, new: &Policy, interface: &str) -> Option<Older> {
+    OpenRules::of(old).older(interface, &OpenRules::of(new))
 }
 
 /// Whether there are untracked TCP flows to the members of these groups, by family.

@@ -166,18 +166,19 @@ impl ConnectionTable {
         let moving = u64::from(64 + self.founded.layout.total() / 16);
         let [mut confirmed, mut lost] = [0u64; 2];
         for (key, _, class) in self.iter() {
-            confirmed += u64::from(class == Class::Confirmed);
+            confirmed += u64::from(class.is_kept());
             lost += u64::from(Store(self).entry(&key).is_none());
         }
         lost > moving || Store(self).counted().abs_diff(confirmed) > moving
     }
 
-    /// Changes when every connection was last seen, for tests: a clock is nobody's to move.
-    pub fn move_times(&self, moved: impl Fn(u32) -> u32) {
+    /// Changes when every connection was last seen, and when it was made, for tests: a clock is nobody's to move.
+    pub fn move_times(&self, last_seen: impl Fn(u32) -> u32, created: impl Fn(u32) -> u32) {
         let keys: Vec<FlowKey> = self.iter().map(|(key, ..)| key).collect();
         for key in keys {
             if let Some(mut connection) = Store(self).entry(&key) {
-                connection.set_last_seen(moved(connection.status().last_seen()));
+                connection.set_last_seen(last_seen(connection.status().last_seen()));
+                connection.set_created(created(connection.created()));
             }
         }
     }

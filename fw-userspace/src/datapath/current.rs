@@ -1,6 +1,6 @@
 //! What is loaded now: the generation in force, and what is kept of the one before.
 
-use super::clock::monotonic_ns;
+use super::clock::{TICK_NS, monotonic_ns};
 use super::inspect;
 use super::place::is_same_place;
 use super::plan::Devices;
@@ -9,7 +9,7 @@ use super::programs::POLICY;
 use super::replace::finish;
 use super::state::{Hook, State};
 use super::store::Store;
-use crate::compile::Numbering;
+use crate::compile::Numbers;
 use crate::document;
 use crate::error::{Error, Result};
 use crate::model::Policy;
@@ -89,9 +89,19 @@ impl Current {
         Self::read(store)?.ok_or_else(nothing)
     }
 
-    /// The live generation's, whether in force or not: numbers that were given out stay given out.
-    pub(super) fn numbering(&self, store: &Store) -> Result<Numbering> {
-        store.read_numbering(self.live.root.generation)
+    /// What the next load goes on with: the live generation's numbers, whether it is in force or not, and those of the
+    /// one before it, which is in force if it is not.
+    pub(super) fn numbers(&self, store: &Store, array: &PolicyArray) -> Result<Numbers> {
+        let last = store.read_numbering(self.live.root.generation)?;
+        let kept = match array.at(self.live.root.previous) {
+            Some(before) if store.read_state(before.root.generation)?.is_some() => {
+                Some(store.read_numbering(before.root.generation)?)
+            }
+            _ => None,
+        };
+        // Programs see no later time than this before the generation is published, see [`super::grant`].
+        let since_ns = (monotonic_ns() / TICK_NS + 1) * TICK_NS;
+        Ok(Numbers { last, kept, since_ns })
     }
 
     /// An error if what is in force still waits for its confirmation, or if nothing is in force any more.

@@ -28,11 +28,22 @@ pub(super) struct Device {
     pub(super) bridge_port: bool,
     /// `veth`, `tun` and so on; `None` for hardware.
     pub(super) kind: Option<String>,
+    /// Where the other end of a pair is, if it is in another namespace.
+    pub(super) pair: Option<Pair>,
     /// The XDP program on it.
     pub(super) xdp: Option<u32>,
     pub(super) addresses: Vec<IpAddr>,
     /// A default route leaves by it.
     pub(super) default_route: bool,
+}
+
+/// The other end of a pair of devices.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair {
+    /// Its index there.
+    pub(super) ifindex: u32,
+    /// The number of its namespace beside ours.
+    pub(super) namespace: i32,
 }
 
 impl Device {
@@ -126,7 +137,7 @@ pub(super) fn clear_xdp(ifindex: u32) -> Result<()> {
 }
 
 /// Runs one conversation with the kernel.
-fn ask<T>(
+pub(super) fn ask<T>(
     what: &str,
     conversation: impl AsyncFnOnce(Handle) -> std::result::Result<T, rtnetlink::Error>,
 ) -> Result<T> {
@@ -205,12 +216,16 @@ fn device_of(link: &LinkMessage) -> Device {
         bare: !matches!(link.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback),
         bridge_port: false,
         kind: None,
+        pair: None,
         xdp: None,
         addresses: Vec::new(),
         default_route: false,
     };
+    let (mut other_end, mut namespace) = (None, None);
     for attribute in &link.attributes {
         match attribute {
+            LinkAttribute::Link(ifindex) => other_end = Some(*ifindex),
+            LinkAttribute::LinkNetNsId(number) => namespace = Some(*number),
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Address(mac) => device.mac.clone_from(mac),
             LinkAttribute::PropList(properties) => {
@@ -236,6 +251,12 @@ fn device_of(link: &LinkMessage) -> Device {
             }
             _ => {}
         }
+    }
+    // Of others, like VLANs, it is the device that they stand on.
+    if let Some("veth" | "netkit") = device.kind.as_deref()
+        && let (Some(ifindex), Some(namespace)) = (other_end, namespace)
+    {
+        device.pair = Some(Pair { ifindex, namespace });
     }
     device
 }

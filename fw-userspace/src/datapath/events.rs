@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
+use fw_common::Family;
 use fw_common::conntrack::tick;
 use fw_common::event::{Event, Teller, Wanted};
 
-use super::clock::{NS_PER_S, epoch_ns, monotonic_ns};
-use super::conntrack::{has_ports, ip, is_icmp};
+use super::clock::{NS_PER_S, coarse_ns, epoch_ns, monotonic_ns};
+use super::conntrack::{has_ports, ip};
 use super::inspect::loaded;
 use super::lock::Lock;
 use super::names::Names;
@@ -20,7 +21,7 @@ use super::policy_array::{Head, map_error, open_map};
 use super::programs::{EVENTS, POLICY, TELLERS};
 use super::store::Store;
 use crate::error::{Error, Result};
-use crate::report::{PacketEvent, ProtocolName};
+use crate::report::{PacketEvent, Protocol};
 
 /// For so long the programs tell of packets after the last time that somebody wanted them.
 const LASTS: Duration = Duration::from_secs(3);
@@ -38,6 +39,8 @@ pub struct Listener {
     /// What [`Self::names`] is of.
     live: u32,
     names: Names,
+    /// Until when they are known to be those of the rules in force, as the programs tell time.
+    named_until_ns: u64,
     renewed: Instant,
     lock: Lock,
 }
@@ -66,6 +69,7 @@ impl Listener {
             live: head.live(),
             head,
             names: Names::read(&store, &current)?,
+            named_until_ns: 0,
             renewed: Instant::now(),
             lock,
         };
@@ -87,6 +91,10 @@ impl Listener {
             let bytes: &[u8] = &item;
             if let Some(event) = Event::read(bytes) {
                 drop(item);
+                // Other rules may have been loaded since: what was another rule's slot may be one of theirs.
+                if event.time_ns >= self.named_until_ns {
+                    self.renew()?;
+                }
                 return Ok(packet_event(&self.names, &event));
             }
         }
@@ -119,12 +127,14 @@ impl Listener {
         // A load may have put a larger array in its place.
         self.head = Head::open(&store.maps().join(POLICY))?;
         self.want();
+        let now_ns = coarse_ns();
         let live = self.head.live();
         if live != self.live {
             let (store, current) = loaded(&self.bpffs)?;
             self.names = Names::read(&store, &current)?;
             self.live = live;
         }
+        self.named_until_ns = now_ns;
         Ok(())
     }
 
@@ -151,11 +161,12 @@ impl AsFd for Listener {
 fn packet_event<'a>(names: &'a Names, event: &Event) -> Option<PacketEvent<'a>> {
     let decision = event.decision()?;
     let reason = decision.reason;
-    let [network_acl, security_group] = names.rules(&decision);
+    let [network_acl, security_group] = names.rules(&decision, event.time_ns);
     let is_ip = event.has(Event::IS_IP);
     let protocol = event.protocol;
     let ports = is_ip && has_ports(protocol) && !event.has(Event::LATER_FRAGMENT);
-    let icmp = is_ip && is_icmp(protocol) && !event.has(Event::LATER_FRAGMENT);
+    let named = Protocol { number: protocol, is_ipv4: event.source.family() == Family::V4 };
+    let icmp = is_ip && named.is_icmp() && !event.has(Event::LATER_FRAGMENT);
     let [code, kind] = event.service.to_le_bytes();
     Some(PacketEvent {
         // Both clocks now: the one of the programs stands still while the host sleeps.
@@ -166,7 +177,7 @@ fn packet_event<'a>(names: &'a Names, event: &Event) -> Option<PacketEvent<'a>> 
         verdict: crate::report::verdict_name(decision.reason, decision.observed),
         layer: reason.layer().name(),
         reason: reason.name(),
-        protocol: is_ip.then_some(ProtocolName(protocol)),
+        protocol: is_ip.then_some(named),
         source: is_ip.then(|| ip(event.source)),
         source_port: ports.then_some(event.source_port),
         destination: is_ip.then(|| ip(event.destination)),

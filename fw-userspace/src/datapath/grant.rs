@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use fw_common::layout::Root;
 use fw_common::store::Layout;
 
-use super::clock::{NS_PER_S, epoch_s, monotonic_ns};
+use super::clock::{self, NS_PER_S, epoch_s, monotonic_ns};
 use super::current::Current;
 use super::place::{attach_missing, detach_left};
 use super::plan::{self, Adoption, Devices, Plan};
@@ -15,10 +15,10 @@ use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::takeover::{Moment, Takeover};
 use super::{LoadOptions, Phase, devices, inspect, install, multicast, upkeep};
-use crate::compile::{self, Bounds, Compiled, Held, Members, Numbering, OpenRules};
+use crate::compile::{self, Bounds, Compiled, Held, Members, Numbers, OpenRules};
 use crate::error::{Error, Result};
 use crate::model::Policy;
-use crate::report::LoadReport;
+use crate::report::{LoadReport, TakenOver};
 
 /// How long a load sweeps the connections: not the whole of a large table, the next load goes on there.
 const SWEEP: Duration = Duration::from_millis(2);
@@ -50,6 +50,7 @@ struct Ready {
     compile_ms: f64,
     adopt_s: u64,
     taken_over: u64,
+    taken_over_by: Vec<TakenOver>,
     start: Instant,
 }
 
@@ -61,8 +62,7 @@ impl Wish<'_> {
         let adopt_s = u64::from(self.policy.settings.adopt_seconds);
         let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
         let open_rules = OpenRules::of(self.policy);
-        let narrowed = current.is_some_and(|current| current.state.open_rules.narrowed_by(&open_rules));
-        let adoption = Adoption { new_until_ns: until_ns, all_until_ns: if narrowed { until_ns } else { 0 } };
+        let adoption = Adoption { now_ns, until_ns, open_rules: &open_rules };
         let mut plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
         plan.notes.extend(multicast::stopped(self.policy, &plan.bindings));
         if self.options.require_devices && !plan.pending.is_empty() {
@@ -72,13 +72,15 @@ impl Wish<'_> {
                  or load without that option"
             )));
         }
-        let numbering =
-            current.map_or_else(|| Ok(Numbering::default()), |current| current.numbering(store))?;
         let generation = current.map_or(1, |current| current.live.root.generation.wrapping_add(1));
         self.options.tell(Phase::Compile);
         let compiling = Instant::now();
         // What is in force, and what the kernel may go back to, is shared and stays as it is.
         let array = current.map(|_| store.policy_array()).transpose()?;
+        let numbers = match current.zip(array.as_ref()) {
+            Some((current, array)) => current.numbers(store, array)?,
+            None => Numbers::default(),
+        };
         let confirmed =
             current.zip(array.as_ref()).and_then(|(current, array)| current.last_confirmed(array));
         let mut kept: Vec<Extent> = confirmed.into_iter().collect();
@@ -94,7 +96,7 @@ impl Wish<'_> {
         let previous = confirmed.map_or(0, |extent| extent.base);
         let root = Root { generation, previous, ..Root::default() };
         let bounds = Bounds { max_memory: self.options.max_memory };
-        let compiled = compile::compile_beside(&held, self.policy, &plan.bindings, numbering, root, &bounds)
+        let compiled = compile::compile_beside(&held, self.policy, &plan.bindings, numbers, root, &bounds)
             .map_err(|error| Error::input(error.to_string()))?;
         let compile_ms = milliseconds(compiling);
         let until_ns = plan.bindings.iter().map(|binding| binding.adopt_until_ns).max().unwrap_or(0);
@@ -108,6 +110,7 @@ impl Wish<'_> {
             compile_ms,
             adopt_s,
             taken_over: 0,
+            taken_over_by: Vec::new(),
             start,
         })
     }
@@ -186,6 +189,8 @@ impl Wish<'_> {
         array.write(&patch.lines);
         store.write_state(&self.state(ready), &NumberedRules::of(&ready.compiled), self.source)?;
         let root = ready.compiled.patch.root;
+        // Who lists connections tells by their time whose slot it was: less than a tick is left to wait, if any.
+        clock::wait_until(ready.compiled.rules.iter().map(|rule| rule.born_ns).max().unwrap_or(0));
         // From here on nothing can fail any more: no entry is left behind by rules that did not come.
         let mut takeover = Takeover::of(&ready.plan, store);
         takeover.pass(array.lines(), root, Moment::Before);
@@ -194,6 +199,7 @@ impl Wish<'_> {
         takeover.pass(array.lines(), root, Moment::After);
         let notes = takeover.notes(self.policy.settings.conntrack_max, ready.adopt_s);
         ready.taken_over = takeover.taken();
+        ready.taken_over_by = takeover.report();
         ready.plan.notes.extend(notes);
         Ok(())
     }
@@ -228,6 +234,7 @@ impl Wish<'_> {
         report.confirm_within_s = self.options.confirm.map(|time| time.as_secs());
         report.adopt_s = ready.adopt_s;
         report.taken_over = ready.taken_over;
+        report.taken_over_by.clone_from(&ready.taken_over_by);
     }
 }
 

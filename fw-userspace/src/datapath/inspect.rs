@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData};
-use fw_common::conntrack::Class;
 use fw_common::store::Layout;
 use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason};
@@ -191,6 +190,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
         confirm_within_s: None,
         adopt_s: 0,
         taken_over: 0,
+        taken_over_by: Vec::new(),
         notes: Vec::new(),
     }
 }
@@ -282,13 +282,13 @@ fn tables(store: &Store) -> Result<Vec<TableStatus>> {
     let connections = ConnectionTable::open(&store.maps())?;
     let [mut confirmed, mut half_open] = [0, 0];
     for (_, connection, class) in connections.iter() {
-        let counted = if class == Class::Confirmed { &mut confirmed } else { &mut half_open };
+        let counted = if class.is_kept() { &mut confirmed } else { &mut half_open };
         *counted += u64::from(!connection.is_expired(now_ns));
     }
     table_statuses(store, connections.founded().layout, [confirmed, half_open])
 }
 
-/// With so many confirmed connections and half-open flows.
+/// With so many connections that are kept, and others.
 pub(super) fn table_statuses(
     store: &Store,
     layout: Layout,
@@ -298,7 +298,7 @@ pub(super) fn table_statuses(
     let lines = array.live().map_or(0, |live| live.root.lines);
     Ok(vec![
         TableStatus { table: "connections", used: confirmed, capacity: layout.connections.into() },
-        TableStatus { table: "half_open", used: half_open, capacity: layout.half_open().into() },
+        TableStatus { table: "half_open", used: half_open, capacity: layout.unproven().into() },
         TableStatus { table: "policy_lines", used: lines.into(), capacity: array.capacity().into() },
     ])
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 
 use aya::maps::{MapData, MapInfo};
-use fw_common::conntrack::Class;
 use fw_common::store::Layout;
 
 use super::batch;
@@ -69,7 +68,7 @@ fn connections(store: &Store, present: &Sizes, need: &Sizes) -> Result<Layout> {
         return Ok(present.connections);
     }
     let table = ConnectionTable::open(&store.maps())?;
-    let live = table.live().filter(|(.., class)| *class == Class::Confirmed).count();
+    let live = table.live().filter(|(.., class)| class.is_kept()).count();
     Ok(need.connections.with_room_for(u32::try_from(live).unwrap_or(u32::MAX)))
 }
 

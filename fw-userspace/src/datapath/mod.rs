@@ -3,13 +3,13 @@
 //! Everything lives under one directory of a BPF file system, so that it survives every process of ours:
 //!
 //! ```text
-//! BPFFS/schema-3/maps/NAME         the maps of fw-ebpf
-//! BPFFS/schema-3/programs/NAME     its programs
-//! BPFFS/schema-3/links/IFINDEX-SIDE
-//! BPFFS/schema-3/flows/window-NS  the flows of a window, while somebody keeps a flow log
-//! BPFFS/schema-3/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
-//! BPFFS/schema-3/rules-GENERATION  the same: the numbers of the rules
-//! BPFFS/schema-3/source-GENERATION the same: the rules file
+//! BPFFS/schema-4/maps/NAME         the maps of fw-ebpf
+//! BPFFS/schema-4/programs/NAME     its programs
+//! BPFFS/schema-4/links/IFINDEX-SIDE
+//! BPFFS/schema-4/flows/window-NS  the flows of a window, while somebody keeps a flow log
+//! BPFFS/schema-4/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
+//! BPFFS/schema-4/rules-GENERATION  the same: the numbers of the rules
+//! BPFFS/schema-4/source-GENERATION the same: the rules file
 //! ```
 //!
 //! Two generations are kept: the one in force and the one before.
@@ -59,7 +59,7 @@ pub use batch::Counters;
 pub(crate) use clock::{epoch_ns, epoch_s, monotonic_ns};
 pub use connections::{ConnectionTable, Founded};
 pub(crate) use conntrack::ip;
-pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, flush};
+pub use conntrack::{Conntrack, Filter, Grouping, Network, Progress, WantedProtocol, flush};
 pub use events::Listener;
 pub(crate) use flows::{Flows, Generation, Rules, Window};
 pub(crate) use inspect::{RulesInForce, rules_in_force};

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::current::Current;
 use super::inspect::rule_kind_name;
 use super::store::Store;
-use crate::compile::RuleInfo;
+use crate::compile::{RuleInfo, RuleKind};
 use crate::error::{Error, Result};
 use crate::report::RuleName;
 
@@ -49,18 +49,25 @@ impl Names {
         self.rules.get(&slot)
     }
 
-    pub(super) fn rule(&self, slot: u32) -> Option<RuleName<'_>> {
-        self.rules.get(&slot).map(|rule| RuleName {
-            kind: rule_kind_name(rule.kind),
-            id: &rule.id,
-            direction: rule.direction.name(),
-            rule: &rule.rule,
-        })
+    /// The slot, if its rule admitted what was created at this time.
+    pub(super) fn admitting(&self, slot: u32, created_ns: u64) -> Option<u32> {
+        let rule = self.rules.get(&slot)?;
+        // A network ACL admits no connection: it has no state.
+        let admits = rule.kind == RuleKind::SecurityGroup && created_ns >= rule.born_ns;
+        admits.then_some(rule.slot)
     }
 
-    /// The network ACL's entry and the group's rule that spoke.
-    pub(super) fn rules(&self, decision: &Decision) -> [Option<RuleName<'_>>; 2] {
-        [self.rule(decision.acl_rule), self.rule(decision.group_rule)]
+    pub(super) fn rule(&self, slot: u32) -> Option<RuleName<'_>> {
+        self.rules.get(&slot).map(name)
+    }
+
+    /// The network ACL's entry and the group's rule that spoke at this time.
+    pub(super) fn rules(&self, decision: &Decision, time_ns: u64) -> [Option<RuleName<'_>>; 2] {
+        let said =
+            [(decision.acl_rule, RuleKind::NetworkAcl), (decision.group_rule, RuleKind::SecurityGroup)];
+        said.map(|(slot, kind)| {
+            self.rules.get(&slot).filter(|rule| rule.kind == kind && time_ns >= rule.born_ns).map(name)
+        })
     }
 
     /// The number of an interface.
@@ -79,5 +86,14 @@ impl Names {
     /// The length of the longest interface's name.
     pub(super) fn widest_interface(&self) -> usize {
         self.zones.values().map(|name| name.chars().count()).max().unwrap_or(0)
+    }
+}
+
+fn name(rule: &RuleInfo) -> RuleName<'_> {
+    RuleName {
+        kind: rule_kind_name(rule.kind),
+        id: &rule.id,
+        direction: rule.direction.name(),
+        rule: &rule.rule,
     }
 }

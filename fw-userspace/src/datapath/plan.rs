@@ -7,7 +7,8 @@ use super::devices::Device;
 use super::hooks;
 use super::state::{Hook, Side, Via};
 use super::store::Store;
-use crate::compile::{Binding, Carries, attached};
+use super::takeover::Ends;
+use crate::compile::{Binding, Carries, Older, OpenRules, attached};
 use crate::error::{Error, Result};
 use crate::model::{Attachment, Faces, Mode, Policy};
 
@@ -16,8 +17,10 @@ use crate::model::{Attachment, Faces, Mode, Policy};
 pub(super) struct Plan {
     pub(super) bindings: Vec<Binding>,
     pub(super) hooks: Vec<Hook>,
-    /// Devices that were not filtered before and face the network: their addresses are this host's own.
+    /// Devices that were not filtered before.
     pub(super) newcomers: Vec<u32>,
+    /// Of those, and of the others that adopt: whose connections they carry.
+    pub(super) ends: Ends,
     /// (interface or subnet, device as named).
     pub(super) pending: Vec<(String, String)>,
     pub(super) notes: Vec<String>,
@@ -32,13 +35,15 @@ pub(super) struct Devices {
     pub(super) taken: BTreeSet<String>,
 }
 
-/// When mid-stream TCP stops being adopted, by what a device carries.
+/// Connections that are older than the rules.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Adoption {
-    /// For devices that are filtered from now on.
-    pub(super) new_until_ns: u64,
-    /// For devices that already are, if an open rule was removed or narrowed.
-    pub(super) all_until_ns: u64,
+pub(super) struct Adoption<'a> {
+    /// `CLOCK_MONOTONIC`.
+    pub(super) now_ns: u64,
+    /// Until when mid-stream TCP is adopted; 0 where it is not.
+    pub(super) until_ns: u64,
+    /// What the rules leave without an entry.
+    pub(super) open_rules: &'a OpenRules,
 }
 
 /// Resolves the devices of a policy.
@@ -48,9 +53,10 @@ pub(super) fn make(
     said: &Devices,
     store: &Store,
     current: Option<&Current>,
-    adoption: Adoption,
+    adoption: Adoption<'_>,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
+    let mut faces = BTreeMap::new();
     for (carries, attachment) in attached(policy) {
         let mut meant = meant(devices, said, &carries, attachment);
         let exists = !meant.is_empty();
@@ -68,8 +74,10 @@ pub(super) fn make(
                 )));
             }
             plan.add(device, &carries, attachment, store, current, adoption)?;
+            faces.insert(device.ifindex, attachment.faces);
         }
     }
+    plan.find_ends(devices, &faces, adoption);
     Ok(plan)
 }
 
@@ -83,7 +91,7 @@ pub(super) fn bindings<'p>(
     for (carries, attachment) in attached {
         let meant = meant(devices, said, &carries, attachment).into_iter();
         let meant = meant.filter(|device| !said.taken.contains(&device.name));
-        bindings.extend(meant.map(|device| bind(device, &carries, 0)));
+        bindings.extend(meant.map(|device| bind(device, &carries)));
     }
     bindings
 }
@@ -103,7 +111,7 @@ fn meant<'d>(
 }
 
 /// A device that carries something.
-fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
+fn bind(device: &Device, carries: &Carries) -> Binding {
     Binding {
         ifindex: device.ifindex,
         device: device.name.clone(),
@@ -111,7 +119,9 @@ fn bind(device: &Device, carries: &Carries, adopt_until_ns: u64) -> Binding {
         bare: device.bare,
         bridge_port: device.bridge_port,
         addresses: device.addresses.clone(),
-        adopt_until_ns,
+        adopt_until_ns: 0,
+        older: Older::default(),
+        served: None,
     }
 }
 
@@ -123,7 +133,7 @@ impl Plan {
         attachment: &Attachment,
         store: &Store,
         current: Option<&Current>,
-        adoption: Adoption,
+        adoption: Adoption<'_>,
     ) -> Result<()> {
         // A device that carries something else now has no connections yet: they are known by what they belong to.
         let is_same = |binding: &&Binding| {
@@ -132,14 +142,18 @@ impl Plan {
         // What has passed unfiltered since rules were not confirmed in time has no entries either.
         let filtering = current.filter(|current| current.is_in_force);
         let before = filtering.and_then(|current| current.state.bindings.iter().find(is_same));
-        if before.is_none() && attachment.faces == Faces::Network {
+        if before.is_none() {
             self.newcomers.push(device.ifindex);
         }
-        let adopt_until_ns = match before {
-            Some(binding) => binding.adopt_until_ns.max(adoption.all_until_ns),
-            None => adoption.new_until_ns,
-        };
-        self.bindings.push(bind(device, carries, adopt_until_ns));
+        let mut binding = bind(device, carries);
+        match before.zip(filtering) {
+            Some((before, current)) => {
+                let older = current.state.open_rules.older(carries.name(), adoption.open_rules);
+                binding.go_on_adopting(before, older, adoption.now_ns, adoption.until_ns);
+            }
+            None => (binding.adopt_until_ns, binding.older) = (adoption.until_ns, Older::all()),
+        }
+        self.bindings.push(binding);
         let received = current.and_then(|current| hook_of(&current.hooks, device, Side::Received));
         let stays =
             |hook: &&Hook| suits(hook.via, attachment.mode) && !hooks::is_held(store, device, hook.via);
@@ -152,6 +166,24 @@ impl Plan {
         let via = sent.map_or_else(tc, |hook| hook.via);
         self.hooks.push(hook(device, carries, Side::Sent, via, "the sent side is always TC".to_owned()));
         Ok(())
+    }
+
+    /// Looks where the connections of these devices end, and which ports are listened on there.
+    fn find_ends(&mut self, devices: &[Device], faces: &BTreeMap<u32, Faces>, adoption: Adoption<'_>) {
+        let adopts = |binding: &&Binding| binding.adopt_until_ns > adoption.now_ns;
+        let adopting: BTreeSet<u32> =
+            self.bindings.iter().filter(adopts).map(|binding| binding.ifindex).collect();
+        let asked = |device: &Device| {
+            let is_asked = self.newcomers.contains(&device.ifindex) || adopting.contains(&device.ifindex);
+            faces.get(&device.ifindex).copied().filter(|_| is_asked)
+        };
+        self.ends = Ends::find(devices.iter().filter_map(|device| Some((device, asked(device)?))));
+        let adopting = self.bindings.iter().filter(adopts);
+        for (ifindex, ports) in self.ends.served(adopting) {
+            for binding in self.bindings.iter_mut().filter(|binding| binding.ifindex == ifindex) {
+                binding.served.clone_from(&ports);
+            }
+        }
     }
 
     fn choose(&mut self, store: &Store, device: &Device, mode: Mode) -> Result<(Via, String)> {

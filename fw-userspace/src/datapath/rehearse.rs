@@ -1,6 +1,8 @@
 //! Asks the twins of the attached programs what they would do with a frame: by `BPF_PROG_TEST_RUN`, on the maps in
 //! force, counting and changing nothing.
 
+use std::cell::Cell;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,8 @@ use fw_common::Direction;
 use fw_common::rehearsed::{Rehearsed, WORDS};
 
 use super::inspect;
-use super::programs::{EXPLAIN_RECEIVED, EXPLAIN_SENT, tc_program};
+use super::policy_array::Head;
+use super::programs::{EXPLAIN_RECEIVED, EXPLAIN_SENT, POLICY, tc_program};
 use crate::compile::{Binding, RuleInfo};
 use crate::error::{Error, Result};
 
@@ -19,22 +22,36 @@ const IFINDEX: usize = 10;
 const CB: usize = 12;
 
 /// What is in force, to be asked.
-#[derive(Debug)]
 pub(crate) struct InForce {
     received: SchedClassifier,
     sent: SchedClassifier,
     bindings: Vec<Binding>,
     bpffs: PathBuf,
+    rules: Vec<RuleInfo>,
+    head: Head,
+    /// What it said when the rules were read.
+    live: Cell<u32>,
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InForce")
+            .field("bpffs", &self.bpffs)
+            .field("live", &self.live)
+            .finish_non_exhaustive()
+    }
 }
 
 impl InForce {
     /// With the rules, in the order of the file.
     pub(crate) fn open(bpffs: &Path) -> Result<(Self, Vec<RuleInfo>)> {
         let (store, current) = inspect::loaded(bpffs)?;
+        let head = Head::open(&store.maps().join(POLICY))?;
         let program = |name| tc_program(&store.programs(), name);
         let (received, sent) = (program(EXPLAIN_RECEIVED)?, program(EXPLAIN_SENT)?);
         let rules = store.read_rules(current.state.generation)?;
-        Ok((Self { received, sent, bindings: current.state.bindings, bpffs: bpffs.to_owned() }, rules))
+        let (bindings, bpffs, live) = (current.state.bindings, bpffs.to_owned(), current.live.base.into());
+        Ok((Self { received, sent, bindings, bpffs, rules: rules.clone(), head, live }, rules))
     }
 
     /// Interfaces and legs that have a device.
@@ -56,6 +73,20 @@ impl InForce {
         self.binding(at).is_some_and(|binding| binding.bare)
     }
 
+    /// What was a rule's slot may be another's: an error if other rules are in force, and not only other members.
+    fn refuse_other_rules(&self) -> Result<()> {
+        let live = self.head.live();
+        if live == self.live.get() {
+            return Ok(());
+        }
+        let (store, current) = inspect::loaded(&self.bpffs)?;
+        if store.read_rules(current.state.generation)? != self.rules {
+            return Err(Error::system("other rules were loaded meanwhile; ask again"));
+        }
+        self.live.set(live);
+        Ok(())
+    }
+
     fn binding(&self, at: &str) -> Option<&Binding> {
         self.bindings.iter().find(|binding| binding.carries.name() == at)
     }
@@ -70,7 +101,9 @@ impl InForce {
         };
         // Which of the two is inbound depends on the way that the device faces; the programs know.
         let received = ask(&self.received)?;
-        if received.decision.direction == direction { Ok(received) } else { ask(&self.sent) }
+        let answer = if received.decision.direction == direction { received } else { ask(&self.sent)? };
+        self.refuse_other_rules()?;
+        Ok(answer)
     }
 }
 
@@ -86,7 +119,7 @@ pub fn rehearse(program: &SchedClassifier, ifindex: u32, frame: &[u8]) -> Result
         ctx_out: Some(&mut left),
         ..TestRunOptions::default()
     };
-    let failed = |what: &dyn std::fmt::Display| {
+    let failed = |what: &dyn fmt::Display| {
         Error::system(format!("the kernel does not judge a frame of {} bytes: {what}", frame.len()))
     };
     program.test_run(options).map_err(|error| match &error {

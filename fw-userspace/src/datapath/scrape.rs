@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use aya::maps::{MapData, PerCpuArray};
-use fw_common::conntrack::{Class, State as ConnectionState};
+use fw_common::conntrack::State as ConnectionState;
 use fw_common::event::Teller;
 use fw_common::store::Layout;
 
@@ -130,11 +130,11 @@ fn count_connections(store: &Store) -> Result<Counted> {
     let mut classes = [0, 0];
     let mut states = [0u64; ConnectionState::ALL.len()];
     for (_, connection, class) in table.iter().filter(|(_, it, _)| !it.is_expired(now_ns)) {
-        classes[usize::from(class == Class::HalfOpen)] += 1;
+        classes[usize::from(!class.is_kept())] += 1;
         states[connection.status().state() as usize] += 1;
     }
     let mut named = BTreeMap::new();
-    // Two states have the same name.
+    // Some states have one name.
     for (state, count) in ConnectionState::ALL.iter().zip(states) {
         *named.entry(state.name()).or_default() += count;
     }

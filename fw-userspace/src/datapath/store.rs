@@ -17,7 +17,7 @@ use crate::compile::{Numbering, RuleInfo};
 use crate::error::{Error, Result};
 
 /// Changes whenever a later fwctl could misread what an earlier one pinned.
-const SCHEMA: &str = "schema-3";
+const SCHEMA: &str = "schema-4";
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;

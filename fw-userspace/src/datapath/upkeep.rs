@@ -59,7 +59,7 @@ fn add(
     let program = tc_program(programs, MOVE_IN)?;
     let bytes = |(key, connection, class): &(FlowKey, Connection, Class), frame: &mut Vec<u8>| {
         key_bytes(key, frame);
-        let class = if *class == Class::Confirmed { Moved::CONFIRMED } else { 0 };
+        let class = u64::from(class.code());
         for word in connection.0.into_iter().chain([class | flags]) {
             frame.extend(word.to_ne_bytes());
         }

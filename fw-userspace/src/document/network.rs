@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::report::Report;
 use super::scalar::{one_of, plain_schema};
 use super::value::{FromScalar, Scalar};
+use crate::leading_zeros;
 
 /// A CIDR as written, host bits included.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,7 @@ impl FromScalar for Cidr {
         let Scalar::Text(text) = scalar else {
             return Err(CIDR_EXPECTED.to_owned());
         };
+        leading_zeros::refuse(text)?;
         let net: IpNet = text.parse().map_err(|_| match text.parse::<IpAddr>() {
             Ok(address) => format!("must be a CIDR, write \"{}\"", IpNet::from(address)),
             Err(_) => CIDR_EXPECTED.to_owned(),
@@ -44,6 +46,7 @@ impl FromScalar for Address {
         let Scalar::Text(text) = scalar else {
             return Err(ADDRESS_EXPECTED.to_owned());
         };
+        leading_zeros::refuse(text)?;
         let address: IpAddr = text.parse().map_err(|_| match text.parse::<IpNet>() {
             Ok(net) => format!("must be one address, write \"{}\"", net.addr()),
             Err(_) => ADDRESS_EXPECTED.to_owned(),

@@ -8,7 +8,8 @@ use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 use fw_common::packet::{protocol, tcp_flags};
 
 use crate::error::{Error, Result};
-use crate::report::ProtocolName;
+use crate::leading_zeros;
+use crate::report::{Protocol, ProtocolName};
 
 /// One end: an address, with a port where the protocol has ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,7 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
+        leading_zeros::refuse(text)?;
         if let Ok(both) = text.parse::<SocketAddr>() {
             return Ok(Self { address: both.ip(), port: Some(both.port()) });
         }
@@ -92,20 +94,14 @@ impl Flow {
                 Endpoint { port: Some(443), ..destination }
             )));
         }
-        let is_ipv4 = source.address.is_ipv4();
-        let family = if is_ipv4 { "IPv4" } else { "IPv6" };
-        match (protocol.0, is_ipv4) {
-            (protocol::ICMP, false) => {
-                return Err(Error::input(format!("\"icmp\" does not go with {family}, \"icmpv6\" does")));
-            }
-            (protocol::ICMPV6, true) => {
-                return Err(Error::input(format!("\"icmpv6\" does not go with {family}, \"icmp\" does")));
-            }
-            _ => {}
-        }
-        let kind = if is_ipv4 { ECHO_REQUEST } else { ICMPV6_ECHO_REQUEST };
+        let kind = if source.address.is_ipv4() { ECHO_REQUEST } else { ICMPV6_ECHO_REQUEST };
         let icmp = IcmpType { kind, code: 0 };
         Ok(Self { protocol, source, destination, tcp_flags: tcp_flags::SYN, icmp })
+    }
+
+    /// Its protocol, in its family.
+    pub fn protocol(&self) -> Protocol {
+        Protocol { number: self.protocol.0, is_ipv4: self.source.address.is_ipv4() }
     }
 
     /// What the other end answers to this as a first packet; `None` for what has no one answer.
@@ -113,7 +109,7 @@ impl Flow {
         let icmp = match self.icmp.kind {
             ECHO_REQUEST => IcmpType { kind: ECHO_REPLY, code: 0 },
             ICMPV6_ECHO_REQUEST => IcmpType { kind: ICMPV6_ECHO_REPLY, code: 0 },
-            _ if matches!(self.protocol.0, protocol::ICMP | protocol::ICMPV6) => return None,
+            _ if self.protocol().is_icmp() => return None,
             kind => IcmpType { kind, code: 0 },
         };
         let source_port = self.source.port.or(self.destination.port.map(|_| EPHEMERAL));
@@ -148,13 +144,12 @@ impl Flow {
         // Identifier and sequence number of an echo.
         let rest = [0, 1, 0, 1];
         let IcmpType { kind, code } = self.icmp;
-        // The other family's ICMP is a protocol like any other.
-        let is_ipv4 = self.source.address.is_ipv4();
+        let is_icmp = self.protocol().is_icmp();
         let written = match self.protocol.0 {
             protocol::TCP => self.tcp(network.tcp(source, destination, 1, u16::MAX)).write(&mut frame, &[]),
             protocol::UDP => network.udp(source, destination).write(&mut frame, &[]),
-            protocol::ICMP if is_ipv4 => network.icmpv4_raw(kind, code, rest).write(&mut frame, &[]),
-            protocol::ICMPV6 if !is_ipv4 => network.icmpv6_raw(kind, code, rest).write(&mut frame, &[]),
+            protocol::ICMP if is_icmp => network.icmpv4_raw(kind, code, rest).write(&mut frame, &[]),
+            protocol::ICMPV6 if is_icmp => network.icmpv6_raw(kind, code, rest).write(&mut frame, &[]),
             number => network.write(&mut frame, IpNumber(number), &[0; 8]),
         };
         written.map_err(|error| Error::input(format!("\"{self}\" cannot be made a packet: {error}")))?;
@@ -213,8 +208,8 @@ pub fn parse_flags(text: &str) -> std::result::Result<u8, String> {
 
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { protocol, source, destination, .. } = self;
-        write!(f, "{protocol} {source} > {destination}")?;
+        let Self { source, destination, .. } = self;
+        write!(f, "{} {source} > {destination}", self.protocol())?;
         match self.protocol.0 {
             protocol::TCP => {
                 let names: Vec<&str> = FLAGS
@@ -224,7 +219,7 @@ impl fmt::Display for Flow {
                     .collect();
                 write!(f, " {}", if names.is_empty() { "none".to_owned() } else { names.join("+") })
             }
-            protocol::ICMP | protocol::ICMPV6 => write!(f, " {}/{}", self.icmp.kind, self.icmp.code),
+            _ if self.protocol().is_icmp() => write!(f, " {}/{}", self.icmp.kind, self.icmp.code),
             _ => Ok(()),
         }
     }

@@ -4,6 +4,7 @@
 mod capture;
 mod caught;
 mod change;
+mod clients;
 mod flow;
 mod frame;
 mod path;
@@ -11,6 +12,7 @@ mod source;
 
 pub use capture::{CaptureReport, Group, Way, summarise};
 pub use change::Change;
+pub use clients::{Client, ClientPorts};
 pub use flow::{Endpoint, Flow, IcmpType, parse_flags};
 pub use frame::{Link, RawFrame};
 pub use path::{FamilyPath, PathReport, Service, Step, walk_in_force, walk_rules};

@@ -11,13 +11,14 @@ use fw_common::packet::protocol;
 use serde::Serialize;
 
 use super::change::{self, Change};
+use super::clients::{self, Client, ClientPorts};
 use super::flow::{Endpoint, Flow, IcmpType};
 use super::frame::RawFrame;
 use super::source::{Explainer, Explanation};
 use crate::compile::{Binding, pretend_bindings_like};
 use crate::datapath::{self, RulesInForce};
 use crate::error::{Error, Result};
-use crate::model::{Attachment, DeviceSelector, Faces, Mode, Policy};
+use crate::model::{Attachment, DeviceSelector, Faces, Mode, Policy, PortRange};
 use crate::report::ProtocolName;
 
 /// What is to be reached: a protocol, with a port or an ICMP type and code.
@@ -87,10 +88,15 @@ pub struct PathReport {
 pub struct FamilyPath {
     /// `ipv4` or `ipv6`.
     pub family: &'static str,
-    /// `allow` if the packet and its answer get through.
+    /// `allow` if the packet and its answer get through, from whichever port a client sends it; `deny` if from none;
+    /// else `partly`.
     pub verdict: &'static str,
-    /// Filter by filter, as far as it gets.
+    /// Filter by filter, as far as it gets; from a port that is not let through if there is one.
     pub steps: Vec<Step>,
+    /// TCP and UDP: from which ports of the client it gets how far.
+    pub client_ports: Vec<ClientPorts>,
+    /// TCP and UDP: the same for the usual clients.
+    pub clients: Vec<Client>,
     /// What would let it through: one change, or several that are all needed. Empty also where nothing in the rules
     /// would help.
     pub changes: Vec<Change>,
@@ -228,7 +234,7 @@ impl Ground {
         ends: (&str, &str),
         flow: &Flow,
     ) -> Result<FamilyPath> {
-        let steps = steps(explainer, ends, flow)?;
+        let (steps, client_ports) = self.tried(explainer, ends, flow)?;
         let mut changed = self.clone();
         let (mut tried, mut changes) = (steps.clone(), Vec::new());
         while changes.len() < MOST_CHANGES
@@ -240,10 +246,47 @@ impl Ground {
                 break;
             };
             changes.push(change);
-            tried = self::steps(&changed.explainer()?, ends, flow)?;
+            tried = changed.tried(&changed.explainer()?, ends, flow)?.0;
         }
         let passes = steps.iter().all(Step::passes);
-        Ok(FamilyPath { family, verdict: if passes { "allow" } else { "deny" }, steps, changes })
+        let verdict = match &client_ports[..] {
+            [] if passes => "allow",
+            [] => "deny",
+            all => clients::verdict(all.iter().map(|ports| ports.verdict == "allow")),
+        };
+        let clients = clients::clients(&client_ports);
+        Ok(FamilyPath { family, verdict, steps, client_ports, clients, changes })
+    }
+
+    /// Tries all client ports, where the protocol has any. The way is that of a port which is not let through, if others
+    /// are; else of any.
+    fn tried(
+        &self,
+        explainer: &Explainer,
+        ends: (&str, &str),
+        flow: &Flow,
+    ) -> Result<(Vec<Step>, Vec<ClientPorts>)> {
+        let mut all: Vec<ClientPorts> = Vec::new();
+        let from = |port| Flow { source: Endpoint { port: Some(port), ..flow.source }, ..*flow };
+        if flow.destination.port.is_some() {
+            for PortRange { from: first, to } in clients::cut(&self.policy, [ends.0, ends.1], flow.protocol.0)
+            {
+                let blocked = steps(explainer, ends, &from(first))?.pop().filter(|step| !step.passes());
+                let last = all.last_mut().filter(|last| match (&last.blocked, &blocked) {
+                    (Some(one), Some(other)) => one.is_like(other),
+                    (one, other) => one.is_none() && other.is_none(),
+                });
+                if let Some(last) = last {
+                    last.to = to;
+                    continue;
+                }
+                let verdict = if blocked.is_none() { "allow" } else { "deny" };
+                all.push(ClientPorts { from: first, to, verdict, blocked });
+            }
+        }
+        let are_apart = all.iter().any(|ports| ports.verdict == "allow");
+        let lost = clients::lost(&all).filter(|_| are_apart);
+        Ok((steps(explainer, ends, &lost.map_or(*flow, from))?, all))
     }
 
     /// Of a host where nothing has happened yet.
@@ -260,6 +303,7 @@ fn steps(explainer: &Explainer, (from, to): (&str, &str), flow: &Flow) -> Result
     if let Some(reply) = flow.reply() {
         way.extend([("back", to, out, reply), ("back", from, back, reply)]);
     }
+    explainer.forget();
     let mut steps = Vec::new();
     for (way, interface, direction, flow) in way {
         let frame = RawFrame::ethernet(flow.frame()?);
@@ -283,5 +327,11 @@ fn steps(explainer: &Explainer, (from, to): (&str, &str), flow: &Flow) -> Result
 impl Step {
     fn passes(&self) -> bool {
         self.explanation.verdict == "allow"
+    }
+
+    /// Whether the same filter says the same, of another packet.
+    fn is_like(&self, other: &Self) -> bool {
+        let all_else = |step: &Self| (step.way, step.interface.clone(), step.explanation.clone());
+        all_else(self) == all_else(other)
     }
 }

@@ -204,6 +204,13 @@ impl Explainer {
         Ok(rehearsed)
     }
 
+    /// Forgets what earlier packets have left behind, by the rules of a file.
+    pub(super) fn forget(&self) {
+        if let Asked::File(simulation) = &self.asked {
+            simulation.forget();
+        }
+    }
+
     /// By which rules know an interface.
     pub fn addresses(&self, at: &str) -> Result<Vec<IpAddr>> {
         let addresses = match &self.asked {
@@ -236,10 +243,10 @@ impl Explainer {
     }
 
     pub(super) fn explained(&self, rehearsed: Rehearsed) -> Explanation {
-        let Rehearsed { decision, begins, state } = rehearsed;
+        let Rehearsed { decision, acl_rule, begins, state } = rehearsed;
         let reason = decision.reason;
         let passes = matches!(reason.verdict(), Verdict::Pass);
-        let entry = self.rule(decision.acl_rule, RuleKind::NetworkAcl);
+        let entry = self.rule(acl_rule, RuleKind::NetworkAcl);
         let rule = self.rule(decision.group_rule, RuleKind::SecurityGroup);
         let action = match reason {
             Reason::AclDeny | Reason::AclDefault => "deny",

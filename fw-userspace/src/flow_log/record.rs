@@ -193,8 +193,8 @@ impl<'a> Record<'a> {
 
     fn of_decision(&self, field: Field, flow: &Flow, tally: &Tally) -> Value<'_> {
         let reason = u8::try_from(tally.reason).ok().and_then(Reason::from_code);
-        let entry = || self.rule(tally.acl_rule);
-        let rule = || self.rule(tally.group_rule);
+        let entry = || self.rule(tally.acl_rule, tally);
+        let rule = || self.rule(tally.group_rule, tally);
         match field {
             Field::FwctlVerdict => {
                 text(reason.map(|reason| verdict_name(reason, flow.action == Action::WouldReject as u8)))
@@ -212,9 +212,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    fn rule(&self, slot: u32) -> Option<&RuleInfo> {
-        self.frame.window.generations.iter().find_map(|generation| generation.names.rule_info(slot))
+    fn rule(&self, slot: u32, tally: &Tally) -> Option<&RuleInfo> {
+        decided(self.frame.window.generations.iter().filter_map(|it| it.names.rule_info(slot)), tally)
     }
+}
+
+/// Of the rules that had a slot, the last first: the one that had it when the flow was decided about. `None` if another
+/// got it while the flow went on.
+fn decided<'a>(mut rules: impl Iterator<Item = &'a RuleInfo>, tally: &Tally) -> Option<&'a RuleInfo> {
+    rules.find(|rule| rule.born_ns <= tally.last_ns).filter(|rule| rule.born_ns <= tally.first_ns)
 }
 
 fn text(text: Option<&str>) -> Value<'_> {
@@ -234,6 +240,28 @@ mod tests {
         assert_eq!(Value::Text("office\tof the\nboss").to_string(), "office_of_the_boss");
         assert_eq!(Value::Text("").to_string(), "-");
         assert_eq!(Value::None.to_string(), "-");
+    }
+
+    #[test]
+    fn a_flow_is_not_named_by_a_rule_that_came_later() {
+        let rule = |rule: &str, born_ns| RuleInfo {
+            slot: 5,
+            born_ns,
+            kind: crate::compile::RuleKind::SecurityGroup,
+            id: "sg".to_owned(),
+            direction: fw_common::Direction::Ingress,
+            rule: rule.to_owned(),
+            description: None,
+        };
+        let rules = [rule("new", 100), rule("old", 0)];
+        let named = |of: &[RuleInfo], first_ns, last_ns| {
+            let tally = Tally { first_ns, last_ns, ..Tally::default() };
+            decided(of.iter(), &tally).map(|rule| rule.rule.clone())
+        };
+        assert_eq!(named(&rules, 100, 200).as_deref(), Some("new"));
+        assert_eq!(named(&rules, 50, 99).as_deref(), Some("old"));
+        assert_eq!(named(&rules, 50, 100), None, "one of the two");
+        assert_eq!(named(&rules[..1], 50, 99), None, "the old one is not known any more");
     }
 
     #[test]

@@ -20,13 +20,14 @@ pub(super) fn encode(families: &mut Families<'_>, rules: &[RuleStats]) -> fmt::R
     let of = |which: usize| rows.iter().map(move |(labels, counted)| (*labels, counted[which]));
     families.counter(
         "fwctl_rule_packets",
-        "First packets of connections, and packets that no connection answered for, that a rule decided about",
+        "Of a group's rule first packets of connections, and packets that no connection answered for; of an ACL's \
+         entry every packet that it denies, or lets on and that passes",
         None,
         of(0),
     )?;
     families.counter(
         "fwctl_rule",
-        "Bytes of the packets that a rule decided about, from the link-layer header on",
+        "Bytes of these packets, from the link-layer header on",
         Some(&Unit::Bytes),
         of(1),
     )?;

@@ -12,7 +12,7 @@ pub struct ConnectionStatus<'a> {
     /// Interface, or subnet for a router's leg; `-` if it left the rules.
     pub interface: &'a str,
     /// `tcp`, `udp`, `icmp`, `icmpv6` or a number.
-    pub protocol: ProtocolName,
+    pub protocol: Protocol,
     /// The interface's end.
     pub local: IpAddr,
     /// TCP and UDP.
@@ -27,8 +27,10 @@ pub struct ConnectionStatus<'a> {
     pub icmp_identifier: Option<u16>,
     /// How far it is.
     pub state: &'static str,
-    /// `half_open` or `confirmed`.
+    /// `confirmed` if it counts against `conntrack_max`, else `half_open`.
     pub class: &'static str,
+    /// Who may take its place: `inbound`, `reserved`, `outbound`, `stream` or `assured` (nobody).
+    pub standing: &'static str,
     /// `local` or `remote`.
     pub opened_by: &'static str,
     /// Seconds since its first packet.
@@ -64,9 +66,15 @@ impl fmt::Display for RuleName<'_> {
     }
 }
 
-/// `tcp`, `udp`, `icmp`, `icmpv6`, or another protocol's number.
+/// A protocol as people name it: `tcp`, `udp`, `icmp`, `icmpv6`, or another one's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProtocolName(pub u8);
+
+impl Serialize for ProtocolName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 impl fmt::Display for ProtocolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,7 +88,32 @@ impl fmt::Display for ProtocolName {
     }
 }
 
-impl Serialize for ProtocolName {
+/// The protocol of a packet. The ICMP of the other family is one like any other, without types: only its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Protocol {
+    /// IP protocol.
+    pub number: u8,
+    /// The packet's family, else it is IPv6.
+    pub is_ipv4: bool,
+}
+
+impl Protocol {
+    /// Whether it is the ICMP of its family, which has types.
+    pub fn is_icmp(self) -> bool {
+        self.number == if self.is_ipv4 { protocol::ICMP } else { protocol::ICMPV6 }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            number @ (protocol::ICMP | protocol::ICMPV6) if !self.is_icmp() => f.pad(&number.to_string()),
+            number => ProtocolName(number).fmt(f),
+        }
+    }
+}
+
+impl Serialize for Protocol {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -89,13 +122,13 @@ impl Serialize for ProtocolName {
 /// How many connections there are; expired ones are left out.
 #[derive(Debug, Clone, Serialize)]
 pub struct ConnectionCount {
-    /// Those with proof of return.
+    /// Those that count against `conntrack_max`: assured connections, and streams of datagrams.
     pub confirmed: u64,
     /// How many there may be.
     pub confirmed_limit: u64,
-    /// Those seen in one direction only.
+    /// All others: nothing has proven them yet.
     pub half_open: u64,
-    /// How many there may be.
+    /// How many of these the other side may have begun.
     pub half_open_limit: u64,
     /// By what was asked for; the largest first.
     pub groups: Vec<Holder>,
@@ -123,4 +156,16 @@ pub struct Flushed {
     pub flushed: u64,
     /// Its memory was damaged: the table was made anew, with the connections that could be found in it.
     pub rebuilt: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn icmp_has_its_name_in_its_own_family() {
+        let names = |is_ipv4| [1, 58, 6, 47].map(|number| Protocol { number, is_ipv4 }.to_string());
+        assert_eq!(names(true), ["icmp", "58", "tcp", "47"]);
+        assert_eq!(names(false), ["1", "icmpv6", "tcp", "47"]);
+    }
 }

@@ -8,7 +8,7 @@ use fw_common::{Reason, Verdict};
 
 use serde::{Serialize, Serializer};
 
-use super::{ProtocolName, RuleName};
+use super::{Protocol, RuleName};
 
 /// One packet and what was decided about it.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +28,7 @@ pub struct PacketEvent<'a> {
     /// Why.
     pub reason: &'static str,
     /// `tcp`, `udp`, `icmp`, `icmpv6` or a number; none for frames that are not IP or were refused for their headers.
-    pub protocol: Option<ProtocolName>,
+    pub protocol: Option<Protocol>,
     /// Source address.
     pub source: Option<IpAddr>,
     /// TCP and UDP.
@@ -50,7 +50,7 @@ pub struct PacketEvent<'a> {
     pub ethertype: Option<String>,
     /// From the link-layer header on.
     pub bytes: u32,
-    /// The network ACL's entry that decided or let it on.
+    /// The network ACL's entry that decided, or let on what passed.
     pub network_acl: Option<RuleName<'a>>,
     /// The group's rule that allowed it.
     pub security_group: Option<RuleName<'a>>,
@@ -148,6 +148,10 @@ mod tests {
 
     use super::*;
 
+    fn of(number: u8) -> Protocol {
+        Protocol { number, is_ipv4: true }
+    }
+
     fn event() -> PacketEvent<'static> {
         PacketEvent {
             time_ns: 0,
@@ -157,7 +161,7 @@ mod tests {
             verdict: "deny",
             layer: "security_group",
             reason: "no_group_rule",
-            protocol: Some(ProtocolName(protocol::TCP)),
+            protocol: Some(of(protocol::TCP)),
             source: Some([10, 0, 0, 1].into()),
             source_port: Some(4000),
             destination: Some([10, 0, 0, 2].into()),
@@ -180,14 +184,10 @@ mod tests {
         let ports = PacketEvent { source: Some(v6.into()), tcp_flags: None, ..event() };
         assert_eq!(ports.packet().to_string(), "tcp [::1]:4000 -> 10.0.0.2:22");
         let none = PacketEvent { source_port: None, destination_port: None, tcp_flags: None, ..event() };
-        let icmp = PacketEvent {
-            protocol: Some(ProtocolName(1)),
-            icmp_type: Some(8),
-            icmp_code: Some(0),
-            ..none.clone()
-        };
+        let icmp =
+            PacketEvent { protocol: Some(of(1)), icmp_type: Some(8), icmp_code: Some(0), ..none.clone() };
         assert_eq!(icmp.packet().to_string(), "icmp 10.0.0.1 -> 10.0.0.2 type 8 code 0");
-        let later = PacketEvent { protocol: Some(ProtocolName(47)), later_fragment: true, ..none.clone() };
+        let later = PacketEvent { protocol: Some(of(47)), later_fragment: true, ..none.clone() };
         assert_eq!(later.packet().to_string(), "47 10.0.0.1 -> 10.0.0.2 later fragment");
         let other = PacketEvent { protocol: None, ethertype: Some("0x88cc".to_owned()), ..none.clone() };
         assert_eq!(other.packet().to_string(), "ethertype 0x88cc");

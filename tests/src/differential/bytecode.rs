@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use fw_common::conntrack::Class;
 use fw_common::layout::Line;
 use fw_common::{Decision, Hook, REASON_SLOTS_PER_ZONE, Verdict};
 use fw_userspace::compile::{self, Numbering, Patch};
@@ -169,7 +168,7 @@ impl<'k> Twins<'k> {
         let mut ours = Connections::new();
         for (key, connection, class) in self.host.connections() {
             if !connection.is_expired(now_ns) {
-                ours.insert((class == Class::Confirmed, key_bytes(&key)), connection);
+                ours.insert((class.is_kept(), key_bytes(&key)), connection);
             }
         }
         let mut theirs = self.kernel.connections();

@@ -8,8 +8,8 @@ use proptest::sample::select;
 use serde_json::Value;
 
 use super::rules;
-use super::talk::{Side, Speaker, Speech, Talk, talk};
-use crate::packet::{self, Extension, Fragment, Network, Packet, flag};
+use super::talk::{SCALES, Side, Speaker, Speech, Talk, WINDOWS, talk};
+use crate::packet::{self, Body, Extension, Fragment, Ip, Network, Packet, flag};
 
 /// One event.
 #[allow(clippy::large_enum_variant, reason = "nearly all of them are packets")]
@@ -60,6 +60,29 @@ enum Move {
     GoOn {
         talk: usize,
     },
+    /// The next two come in the wrong order.
+    Swap {
+        talk: usize,
+    },
+    /// The next one takes another way.
+    Lose {
+        talk: usize,
+    },
+    /// On the same ports, by other numbers.
+    BeginAgain {
+        talk: usize,
+        by: u32,
+        data: usize,
+        is_taken: bool,
+    },
+    /// A rest, and afterwards one side is somewhere else.
+    Quiet {
+        talk: usize,
+        seconds: u64,
+        by: u32,
+        from: Side,
+        flags: u8,
+    },
     Segment {
         talk: usize,
         from: Side,
@@ -67,6 +90,8 @@ enum Move {
         seq_off: u32,
         ack_off: u32,
         len: usize,
+        /// Other than the talk's own.
+        window: Option<(u16, Option<u8>)>,
     },
     Datagram {
         talk: usize,
@@ -128,8 +153,9 @@ pub fn plan(len: usize, damaged: bool) -> impl Strategy<Value = Plan> {
     })
 }
 
-const FLAGS: [u8; 11] = [
+const FLAGS: [u8; 12] = [
     flag::ACK,
+    flag::ACK | flag::PSH,
     flag::SYN,
     flag::SYN | flag::ACK,
     flag::RST,
@@ -141,18 +167,43 @@ const FLAGS: [u8; 11] = [
     flag::SYN | flag::FIN,
     flag::SYN | flag::RST,
 ];
-/// Fitting, old, ahead within the window, ahead of any window.
-const OFFS: [u32; 10] = [0, 0, 0, 1, u32::MAX, 10, u32::MAX - 999, 5000, 1 << 30, 1 << 31];
+/// Fitting, old, ahead within the window, around the limits of windows, ahead of any window.
+const OFFS: [u32; 22] = [
+    0,
+    0,
+    0,
+    0,
+    0,
+    1,
+    u32::MAX,
+    10,
+    u32::MAX - 9,
+    u32::MAX - 999,
+    5000,
+    1 << 16,
+    (1 << 16) + 1,
+    u32::MAX - 0xffff,
+    u32::MAX - 0x1_0000,
+    1 << 17,
+    u32::MAX - 0x1_ffff,
+    1 << 22,
+    (1 << 22) + 1,
+    1 << 30,
+    (1 << 30) + 1,
+    1 << 31,
+];
+/// Bytes of a segment: as many at most as `fwctl explain` takes without cutting the frame.
+const LENS: [usize; 6] = [0, 0, 0, 10, 1460, 2800];
 /// Around the idle seconds of all states.
-const WAITS: [u64; 27] = [
-    1, 5, 9, 10, 11, 20, 29, 30, 31, 44, 45, 46, 59, 60, 61, 89, 90, 91, 119, 120, 121, 179, 180, 181, 599,
-    600, 601,
+const WAITS: [u64; 29] = [
+    1, 2, 3, 5, 9, 10, 11, 20, 29, 30, 31, 44, 45, 46, 59, 60, 61, 89, 90, 91, 119, 120, 121, 179, 180, 181,
+    599, 600, 601,
 ];
 
 /// One tuple of numbers for all of them: a union of strategies takes ten times as long as the packet is judged.
 fn a_move() -> impl Strategy<Value = Move> {
     let number = || 0..60usize;
-    (0..372u16, 0..10usize, any::<bool>(), number(), number(), number(), number()).prop_map(
+    (0..420u16, 0..10usize, any::<bool>(), number(), number(), number(), number()).prop_map(
         |(kind, talk, client, a, b, c, d)| {
             let side = if client { Side::Client } else { Side::Server };
             // Mostly the first.
@@ -165,7 +216,8 @@ fn a_move() -> impl Strategy<Value = Move> {
                     flags: FLAGS[a % FLAGS.len()],
                     seq_off: OFFS[b % OFFS.len()],
                     ack_off: OFFS[c % OFFS.len()],
-                    len: [0, 0, 10][d % 3],
+                    len: LENS[d % LENS.len()],
+                    window: (d > 40).then(|| (WINDOWS[b % WINDOWS.len()], SCALES[c % SCALES.len()])),
                 },
                 240..300 => Move::Datagram { talk, from: side, form: rarely(a, 15) },
                 300..340 => Move::Error {
@@ -178,6 +230,21 @@ fn a_move() -> impl Strategy<Value = Move> {
                 },
                 340..355 => Move::Control { place: talk, which: a % CONTROLS, outbound: client },
                 355..371 => Move::Wait(WAITS[a % WAITS.len()]),
+                371..384 => Move::Swap { talk },
+                384..394 => Move::Lose { talk },
+                394..408 => Move::BeginAgain {
+                    talk,
+                    by: OFFS[5 + a % (OFFS.len() - 5)],
+                    data: LENS[b % LENS.len()],
+                    is_taken: client,
+                },
+                408..418 => Move::Quiet {
+                    talk,
+                    seconds: [29, 30, 31, 45][a % 4],
+                    by: OFFS[5 + b % (OFFS.len() - 5)],
+                    from: side,
+                    flags: FLAGS[rarely(c, FLAGS.len())],
+                },
                 _ => Move::Load(a),
             }
         },
@@ -235,28 +302,38 @@ impl Plan {
     /// What happens at these places.
     pub fn steps(&self, places: &[&'static str]) -> Vec<Step> {
         let mut speakers: Vec<Speaker> = self.talks.iter().map(|talk| talk.speaker(places)).collect();
-        self.moves
-            .iter()
-            .filter_map(|(a_move, dress, damage)| {
-                let (at, direction, mut said) = match a_move {
-                    Move::Wait(seconds) => return Some(Step::Wait(*seconds)),
-                    Move::Load(number) => {
-                        return Some(Step::Load(self.changes[number % self.changes.len()].clone()));
+        let mut steps = Vec::new();
+        for (a_move, dress, damage) in &self.moves {
+            let (at, sent) = match a_move {
+                Move::Wait(seconds) => {
+                    steps.push(Step::Wait(*seconds));
+                    continue;
+                }
+                Move::Load(number) => {
+                    steps.push(Step::Load(self.changes[number % self.changes.len()].clone()));
+                    continue;
+                }
+                Move::Control { place, which, outbound } => {
+                    let direction = if *outbound { Direction::Egress } else { Direction::Ingress };
+                    (places[place % places.len()], vec![(direction, said(control(*which)))])
+                }
+                Move::GoOn { talk }
+                | Move::Swap { talk }
+                | Move::Lose { talk }
+                | Move::BeginAgain { talk, .. }
+                | Move::Quiet { talk, .. }
+                | Move::Segment { talk, .. }
+                | Move::Datagram { talk, .. }
+                | Move::Error { talk, .. } => {
+                    let count = speakers.len();
+                    let speaker = &mut speakers[talk % count];
+                    if let Move::Quiet { seconds, .. } = a_move {
+                        steps.push(Step::Wait(*seconds));
                     }
-                    Move::Control { place, which, outbound } => {
-                        let direction = if *outbound { Direction::Egress } else { Direction::Ingress };
-                        (places[place % places.len()], direction, said(control(*which)))
-                    }
-                    Move::GoOn { talk }
-                    | Move::Segment { talk, .. }
-                    | Move::Datagram { talk, .. }
-                    | Move::Error { talk, .. } => {
-                        let count = speakers.len();
-                        let speaker = &mut speakers[talk % count];
-                        let (direction, said) = speak(speaker, a_move)?;
-                        (speaker.at, direction, said)
-                    }
-                };
+                    (speaker.at, speak(speaker, a_move))
+                }
+            };
+            for (direction, mut said) in sent {
                 if let Some(dress) = dress {
                     dress.put_on(&mut said.packet);
                 }
@@ -268,9 +345,10 @@ impl Plan {
                         None
                     }
                 };
-                Some(Step::Packet(Crossing { at, direction, what, frame }))
-            })
-            .collect()
+                steps.push(Step::Packet(Crossing { at, direction, what, frame }));
+            }
+        }
+        steps
     }
 }
 
@@ -278,20 +356,45 @@ fn said(packet: Packet) -> Said {
     Said { packet, quote: None }
 }
 
-fn speak(speaker: &mut Speaker, a_move: &Move) -> Option<(Direction, Said)> {
-    let (from, packet) = match *a_move {
-        Move::GoOn { .. } => speaker.go_on(),
-        Move::Segment { from, flags, seq_off, ack_off, len, .. } if speaker.speech == Speech::Tcp => {
-            (from, speaker.segment(from, flags, seq_off, ack_off, len))
+fn speak(speaker: &mut Speaker, a_move: &Move) -> Vec<(Direction, Said)> {
+    let is_tcp = speaker.speech == Speech::Tcp;
+    let packets = match *a_move {
+        Move::GoOn { .. } => vec![speaker.go_on()],
+        Move::Swap { .. } => {
+            let first = speaker.go_on();
+            vec![speaker.go_on(), first]
         }
-        Move::Segment { from, .. } => (from, speaker.datagram(from, 0)),
-        Move::Datagram { from, form, .. } => (from, speaker.datagram(from, form)),
+        Move::Lose { .. } => {
+            speaker.go_on();
+            Vec::new()
+        }
+        Move::BeginAgain { by, data, is_taken, .. } if is_tcp => {
+            vec![speaker.begin_again(by, data, is_taken)]
+        }
+        Move::Quiet { by, from, flags, .. } if is_tcp => {
+            speaker.leap([by, by]);
+            vec![(from, speaker.segment(from, flags, 0, 0, 10))]
+        }
+        Move::BeginAgain { .. } => vec![(Side::Client, speaker.datagram(Side::Client, 0))],
+        Move::Quiet { from, .. } => vec![(from, speaker.datagram(from, 0))],
+        Move::Segment { from, flags, seq_off, ack_off, len, window, .. } if is_tcp => {
+            let mut packet = speaker.segment(from, flags, seq_off, ack_off, len);
+            if let (Some((window, scale)), Network::Ip(Ip { body: Body::Tcp(tcp), .. })) =
+                (window, &mut packet.network)
+            {
+                tcp.window = window;
+                tcp.window_scale = scale.filter(|_| flags & flag::SYN != 0);
+            }
+            vec![(from, packet)]
+        }
+        Move::Segment { from, .. } => vec![(from, speaker.datagram(from, 0))],
+        Move::Datagram { from, form, .. } => vec![(from, speaker.datagram(from, form))],
         Move::Error { quoted, kind, sender, cut, astray, .. } => {
-            return Some(error(speaker, quoted, kind, sender, cut, astray));
+            return vec![error(speaker, quoted, kind, sender, cut, astray)];
         }
-        Move::Control { .. } | Move::Wait(_) | Move::Load(_) => return None,
+        Move::Control { .. } | Move::Wait(_) | Move::Load(_) => Vec::new(),
     };
-    Some((speaker.direction(from), said(packet)))
+    packets.into_iter().map(|(from, packet)| (speaker.direction(from), said(packet))).collect()
 }
 
 /// An ICMP error about a packet of one side, from the other end or from a router on the way.

@@ -66,21 +66,30 @@ pub fn compare(scenario: &Scenario, exact: bool) -> Outcome {
 
 /// What the oracle says of each packet that somebody meant.
 pub(super) fn answers(scenario: &Scenario) -> Result<Vec<(usize, Answer)>, String> {
+    let mut answers = Vec::new();
+    go_through(scenario, |_, number, answer| answers.push((number, answer)))?;
+    Ok(answers)
+}
+
+/// Tells the oracle all of it; `see` is told of each packet.
+pub(super) fn go_through(
+    scenario: &Scenario,
+    mut see: impl FnMut(&Oracle, usize, Answer),
+) -> Result<(), String> {
     let mut policies = scenario.policies()?.into_iter();
     let mut oracle = Oracle::new(policies.next().ok_or("no rules")?.1);
-    let mut answers = Vec::new();
     for (number, step) in scenario.steps.iter().enumerate() {
         match step {
             Step::Wait(seconds) => oracle.wait(*seconds),
             Step::Load(_) => oracle.load(policies.next().ok_or("no rules")?.1),
             Step::Packet(crossing) => {
                 let said = crossing.what.as_ref().ok_or("bytes that nobody meant")?;
-                let bytes = crossing.frame.len();
-                answers.push((number, oracle.judge(crossing.at, crossing.direction, said, bytes)));
+                let answer = oracle.judge(crossing.at, crossing.direction, said, crossing.frame.len());
+                see(&oracle, number, answer);
             }
         }
     }
-    Ok(answers)
+    Ok(())
 }
 
 fn is_answer(answer: &Answer, judged: &Judged<'_>) -> bool {
@@ -118,7 +127,7 @@ struct Entry<'a> {
     flow: Flow,
     state: String,
     opened_by: u8,
-    confirmed: bool,
+    class: String,
     service: bool,
     reserved: bool,
     idle_limit: u32,
@@ -164,7 +173,7 @@ fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) 
         flow: Flow { protocol: number, local, remote, detail },
         state: format!("{:?}", status.state()),
         opened_by: status.opened_by(),
-        confirmed: class == Class::Confirmed,
+        class: format!("{class:?}"),
         service: status.flags() & Connection::SERVICE != 0,
         reserved: status.flags() & Connection::RESERVED != 0,
         idle_limit: status.timeout_s(),
@@ -175,11 +184,11 @@ fn entry<'a>(at: &'a str, key: &FlowKey, connection: &Connection, class: Class) 
 
 fn entry_of_oracle(connection: &oracle::Connection) -> Entry<'_> {
     Entry {
-        at: connection.at,
+        at: &connection.at,
         flow: connection.flow,
         state: format!("{:?}", connection.state),
         opened_by: connection.opened_by.code(),
-        confirmed: connection.confirmed,
+        class: format!("{:?}", connection.class()),
         service: connection.service,
         reserved: connection.reserved,
         idle_limit: connection.idle_limit,

@@ -22,6 +22,8 @@ pub mod shrink;
 pub mod talk;
 pub mod wire;
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use fw_userspace::model::Policy;
 use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
@@ -165,6 +167,20 @@ impl Differential {
         let answers = host::answers(&scenario)?;
         let step = scenario.steps.len();
         Ok(print::case(seed, &scenario, &Difference { step, says: String::new(), answers }))
+    }
+
+    /// What the oracle comes to in the scenario of a seed: reasons, states and classes by their names.
+    pub fn reached(&self, seed: u64) -> Result<BTreeSet<String>, String> {
+        let scenario = Scenario::of(&self.tree(seed, 0).current());
+        let mut reached = BTreeSet::new();
+        host::go_through(&scenario, |oracle, _, answer| {
+            reached.insert(format!("{:?}", answer.reason));
+            for connection in oracle.connections() {
+                reached.insert(format!("State::{:?}", connection.state));
+                reached.insert(format!("Class::{:?}", connection.class()));
+            }
+        })?;
+        Ok(reached)
     }
 
     /// All choices of one seed: the rules, and a history.

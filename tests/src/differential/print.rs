@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::history::{Crossing, Quote, Said, Step};
 use super::oracle::Answer;
 use super::{Difference, Scenario};
-use crate::packet::{Body, Extension, Ip, Network, flag, parse};
+use crate::packet::{Body, Extension, Ip, Network, Tcp, flag, parse};
+use crate::run::names_acl;
 
 /// The case, with what should come of each packet.
 pub fn case(seed: u64, scenario: &Scenario, difference: &Difference) -> String {
@@ -58,15 +59,20 @@ fn packet(crossing: &Crossing, answer: &Answer) -> String {
         crossing.at,
         by(answer)
     );
-    let names_acl =
-        matches!(answer.reason, Reason::GroupRule | Reason::Established | Reason::Related | Reason::Adopted);
-    if let (true, Some((acl, number, _))) = (names_acl, &answer.acl) {
-        let _ = write!(line, ", acl = \"{acl} {number}\"");
+    if let Some(acl) = acl(answer) {
+        let _ = write!(line, ", acl = \"{acl}\"");
     }
     line
 }
 
-fn by(answer: &Answer) -> String {
+/// The `acl` of a case.
+pub fn acl(answer: &Answer) -> Option<String> {
+    let (acl, number, _) = answer.acl.as_ref()?;
+    names_acl(answer.reason).then(|| format!("{acl} {number}"))
+}
+
+/// The `by` of a case.
+pub fn by(answer: &Answer) -> String {
     let reason = answer.reason;
     let rule = match reason {
         Reason::AclAllow | Reason::AclDeny | Reason::AclDefault => &answer.acl,
@@ -146,6 +152,12 @@ fn text_of_ip(ip: &Ip, quote: Option<&Quote>) -> Option<String> {
             let mut text = format!("tcp {from} > {to} {} seq={}", flags(tcp.flags), tcp.seq);
             if tcp.flags & flag::ACK != 0 {
                 let _ = write!(text, " ack={}", tcp.ack);
+            }
+            if tcp.window != Tcp::default().window {
+                let _ = write!(text, " win={}", tcp.window);
+            }
+            if let Some(shift) = tcp.window_scale {
+                let _ = write!(text, " wscale={shift}");
             }
             (text, tcp.payload.len())
         }

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
 
+use crate::case::merge;
+
 /// By family the whole, halves, networks, single hosts.
 const CIDRS: [&str; 16] = [
     "0.0.0.0/0",
@@ -49,8 +51,9 @@ pub fn document() -> impl Strategy<Value = Value> {
     let subnets = (subnet("s0"), subnet("s1"), subnet("s2"));
     let interfaces = (interface("e0"), interface("e1"), interface("e2"), far_groups());
     let lists = (prefix_list(), prefix_list());
-    (vpcs(), settings(), groups, acls, subnets, interfaces, lists).prop_map(
-        |(vpcs, settings, groups, acls, subnets, interfaces, lists)| {
+    let tcp = prop_oneof![2 => Just(None), 1 => Just(Some(true)), 2 => Just(Some(false))];
+    (vpcs(), settings(), groups, acls, subnets, interfaces, lists, tcp).prop_map(
+        |(vpcs, settings, groups, acls, subnets, interfaces, lists, tcp)| {
             let mut document = json!({
                 "version": 1,
                 "settings": settings,
@@ -68,6 +71,10 @@ pub fn document() -> impl Strategy<Value = Value> {
             });
             if let Some(status) = vpcs {
                 name_vpcs(&mut document, status);
+            }
+            // In some there is more to follow than in what chance makes.
+            if let Some(is_open) = tcp {
+                merge(&mut document, &open_or_narrow("g0", is_open));
             }
             document
         },
@@ -94,7 +101,20 @@ pub fn change() -> impl Strategy<Value = Value> {
         1 => of("interfaces", interfaces, "enforce", any::<bool>().prop_map(Value::from).boxed()),
         1 => of("interfaces", interfaces, "udp_timeout", select(&[30, 45][..]).prop_map(Value::from).boxed()),
         1 => settings().prop_map(|settings| json!({ "settings": settings })),
+        4 => (select(groups), any::<bool>()).prop_map(|(group, is_open)| open_or_narrow(group, is_open)),
     ]
+}
+
+/// A group whose TCP is untracked, or one that still permits some of it: what a load in between takes over.
+fn open_or_narrow(group: &str, is_open: bool) -> Value {
+    let cidrs: &[&str] = if is_open {
+        &["0.0.0.0/0", "::/0"]
+    } else {
+        &["198.51.100.0/29", "2001:db8:ffff::/64", "10.0.0.0/8", "2001:db8::/32"]
+    };
+    let rules =
+        json!([{ "id": "r9", "protocol": "tcp", "from_port": 0, "to_port": 65535, "cidr_blocks": cidrs }]);
+    json!({ "security_groups": { group: { "ingress": rules, "egress": rules } } })
 }
 
 /// `Some`: two VPCs, peered or not.
@@ -127,7 +147,7 @@ fn settings() -> impl Strategy<Value = Value> {
     let services = select(&["none", "none", "link_local", "aws"][..]);
     let ethertypes = option::of(select(&["drop", "pass"][..]));
     let mid_stream = select(&["drop", "drop", "pickup"][..]);
-    (mid_stream, services, ethertypes, select(&[0, 0, 60][..])).prop_map(
+    (mid_stream, services, ethertypes, select(&[0, 60, 120][..])).prop_map(
         |(mid_stream, services, ethertypes, adopt_seconds)| {
             let mut settings = json!({
                 "mid_stream": mid_stream,

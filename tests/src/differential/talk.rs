@@ -20,6 +20,9 @@ pub struct Talk {
     outbound: bool,
     client_port: usize,
     server_port: usize,
+    /// Of client and server.
+    scales: [usize; 2],
+    windows: [usize; 2],
 }
 
 /// Most of the time the first of a pool, so that talks meet.
@@ -29,20 +32,29 @@ fn skewed(len: usize) -> impl Strategy<Value = usize> {
 
 /// A conversation at one of `places`.
 pub fn talk() -> impl Strategy<Value = Talk> {
-    let ends = (0..6usize, any::<bool>(), skewed(6), 0..24usize);
-    (ends, 0..8u8, any::<bool>(), skewed(4), skewed(CLIENT_PORTS.len()), 0..SERVER_PORTS.len()).prop_map(
-        |((place, ipv6, local, remote), kind, outbound, _, client_port, server_port)| Talk {
+    let ends = (0..6usize, any::<bool>(), skewed(6), skewed(24));
+    let ports = (skewed(CLIENT_PORTS.len()), 0..SERVER_PORTS.len());
+    let two = |len: usize| (0..len, 0..len);
+    (ends, 0..9u8, any::<bool>(), ports, two(SCALES.len()), two(WINDOWS.len())).prop_map(
+        |((place, ipv6, local, remote), kind, outbound, ports, scales, windows)| Talk {
             place,
             ipv6,
             local,
             remote,
             kind,
             outbound,
-            client_port,
-            server_port,
+            client_port: ports.0,
+            server_port: ports.1,
+            scales: scales.into(),
+            windows: windows.into(),
         },
     )
 }
+
+/// Window scale options of SYNs; more than 14 counts as 14.
+pub const SCALES: [Option<u8>; 6] = [None, None, Some(0), Some(1), Some(7), Some(15)];
+/// Windows. That of 1024 shifted by 7, and that of 32768 shifted by 1, are where windows count double.
+pub const WINDOWS: [u16; 6] = [64_240, 501, 1024, 32_768, 65_535, 0];
 
 const CLIENT_PORTS: [u16; 5] = [40000, 40001, 1024, 68, 0];
 const SERVER_PORTS: [u16; 10] = [443, 22, 53, 80, 443, 123, 444, 67, 0, 65535];
@@ -124,6 +136,8 @@ pub struct Speaker {
     server_port: u16,
     /// What client and server will send next.
     next: [u32; 2],
+    scales: [Option<u8>; 2],
+    windows: [u16; 2],
     line: usize,
 }
 
@@ -139,7 +153,7 @@ pub enum Side {
 use Side::{Client, Server};
 
 /// A TCP connection from beginning to end: side, flags, bytes of data.
-const SCRIPT: [(Side, u8, usize); 13] = [
+const SCRIPT: [(Side, u8, usize); 17] = [
     (Client, flag::SYN, 0),
     (Server, flag::SYN | flag::ACK, 0),
     (Client, flag::ACK, 0),
@@ -149,6 +163,10 @@ const SCRIPT: [(Side, u8, usize); 13] = [
     (Client, flag::ACK, 0),
     (Client, flag::ACK | flag::PSH, 5),
     (Server, flag::ACK | flag::PSH, 7),
+    (Server, flag::ACK | flag::PSH, 1460),
+    (Server, flag::ACK | flag::PSH, 1460),
+    (Client, flag::ACK, 0),
+    (Client, flag::ACK | flag::PSH, 10),
     (Client, flag::FIN | flag::ACK, 0),
     (Server, flag::ACK, 0),
     (Server, flag::FIN | flag::ACK, 0),
@@ -172,9 +190,9 @@ impl Talk {
         Speaker {
             at,
             speech: match self.kind {
-                0..=3 => Speech::Tcp,
-                4 | 5 => Speech::Udp,
-                6 => Speech::Icmp,
+                0..=4 => Speech::Tcp,
+                5 | 6 => Speech::Udp,
+                7 => Speech::Icmp,
                 _ => Speech::Other([47, 50, 132, if self.ipv6 { 1 } else { 58 }][self.server_port % 4]),
             },
             local: read(local),
@@ -183,6 +201,8 @@ impl Talk {
             client_port: CLIENT_PORTS[self.client_port],
             server_port: SERVER_PORTS[self.server_port],
             next: FIRST,
+            scales: self.scales.map(|scale| SCALES[scale]),
+            windows: self.windows.map(|window| WINDOWS[window]),
             line: 0,
         }
     }
@@ -214,10 +234,36 @@ impl Speaker {
             // Each connection of a conversation has other numbers.
             self.next = FIRST.map(|first| first.wrapping_add(turn as u32 * 5000));
         }
-        (from, self.segment(from, flags, 0, 0, len))
+        let packet = self.segment(from, flags, 0, 0, len);
+        self.take_syn(from, flags);
+        (from, packet)
     }
 
-    /// A segment whose numbers are off by so much. The conversation only goes on from one that fits.
+    /// The client begins again by other numbers, whatever came before. `data` comes with its SYN, and the server takes
+    /// it or not.
+    pub fn begin_again(&mut self, by: u32, data: usize, is_taken: bool) -> (Side, Packet) {
+        self.leap([by, by.wrapping_add(77)]);
+        let syn = self.segment(Client, flag::SYN, 0, 0, data);
+        self.take_syn(Client, flag::SYN);
+        if is_taken {
+            self.next[0] = self.next[0].wrapping_add(data as u32);
+        }
+        self.line = 1;
+        (Client, syn)
+    }
+
+    fn take_syn(&mut self, from: Side, flags: u8) {
+        let next = &mut self.next[usize::from(from == Server)];
+        *next = next.wrapping_add(u32::from(flags & flag::SYN != 0));
+    }
+
+    /// Much is sent that nobody sees here.
+    pub fn leap(&mut self, by: [u32; 2]) {
+        let [client, server] = self.next;
+        self.next = [client.wrapping_add(by[0]), server.wrapping_add(by[1])];
+    }
+
+    /// A segment whose numbers are off by so much. The conversation only goes on from one that fits, and is not a SYN or RST.
     pub fn segment(&mut self, from: Side, flags: u8, seq_off: u32, ack_off: u32, len: usize) -> Packet {
         let [client, server] = self.next;
         let (own, other) = if from == Client { (client, server) } else { (server, client) };
@@ -229,11 +275,13 @@ impl Speaker {
             seq: own.wrapping_add(seq_off),
             ack: if flags & flag::ACK == 0 { 0 } else { other.wrapping_add(ack_off) },
             flags,
+            window: self.windows[usize::from(from == Server)],
+            window_scale: self.scales[usize::from(from == Server)].filter(|_| flags & flag::SYN != 0),
             options: Vec::new(),
             payload: filler(len),
         };
-        let taken = len as u32 + u32::from(flags & flag::SYN != 0) + u32::from(flags & flag::FIN != 0);
-        if seq_off == 0 && ack_off == 0 {
+        let taken = len as u32 + u32::from(flags & flag::FIN != 0);
+        if seq_off == 0 && ack_off == 0 && flags & (flag::SYN | flag::RST) == 0 {
             self.next[usize::from(from == Server)] = own.wrapping_add(taken);
         }
         Packet::ip(source, destination, Body::Tcp(tcp))

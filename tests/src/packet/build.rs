@@ -222,15 +222,18 @@ impl Ip {
     }
 
     fn tcp_bytes(&self, tcp: &Tcp) -> Vec<u8> {
-        let words = self.wrong.tcp_words.unwrap_or((20 + tcp.options.len() as u8) / 4);
+        // No operation fills up the word: kind 3, length 3, shift (RFC 7323, 2.2).
+        let mut options = tcp.window_scale.map_or_else(Vec::new, |shift| vec![1, 3, 3, shift]);
+        options.extend(&tcp.options);
+        let words = self.wrong.tcp_words.unwrap_or((20 + options.len() as u8) / 4);
         let mut bytes = tcp.source.to_be_bytes().to_vec();
         bytes.extend(tcp.destination.to_be_bytes());
         bytes.extend(tcp.seq.to_be_bytes());
         bytes.extend(tcp.ack.to_be_bytes());
         bytes.extend([words << 4, tcp.flags]);
-        bytes.extend(64_240_u16.to_be_bytes());
+        bytes.extend(tcp.window.to_be_bytes());
         bytes.extend([0; 4]);
-        bytes.extend(&tcp.options);
+        bytes.extend(options);
         bytes.extend(&tcp.payload);
         bytes
     }

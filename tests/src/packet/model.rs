@@ -151,7 +151,7 @@ pub enum Body {
 }
 
 /// A TCP segment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// Source port.
     pub source: u16,
@@ -163,10 +163,31 @@ pub struct Tcp {
     pub ack: u32,
     /// See [`super::flag`].
     pub flags: u8,
+    /// The window, as the header says it.
+    pub window: u16,
+    /// The shift of a window scale option (RFC 7323), which stands before `options`.
+    pub window_scale: Option<u8>,
     /// Options, a multiple of four bytes.
     pub options: Vec<u8>,
     /// Data.
     pub payload: Vec<u8>,
+}
+
+impl Default for Tcp {
+    /// Without flags, options and data; with the window that Linux begins with.
+    fn default() -> Self {
+        Self {
+            source: 0,
+            destination: 0,
+            seq: 0,
+            ack: 0,
+            flags: 0,
+            window: 64_240,
+            window_scale: None,
+            options: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
 }
 
 /// An ICMP or ICMPv6 message.

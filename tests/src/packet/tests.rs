@@ -26,6 +26,15 @@ fn ipv4_header_and_tcp_header_are_right() {
 }
 
 #[test]
+fn windows_and_their_scale_stand_where_rfc_9293_and_rfc_7323_have_them() {
+    let frame = parse("tcp 10.0.0.1:1 > 10.0.0.2:2 syn seq=1 win=258 wscale=7 len=3").unwrap();
+    assert_eq!(hex(&frame[46..]), format!("60020102{}000001030307616263", hex(&frame[50..52])));
+    assert_eq!(hex(&frame[16..18]), "002b");
+    let built = tcp("10.0.0.1:1", "10.0.0.2:2").flags(flag::SYN).seq(1).window(258).window_scale(7);
+    assert_eq!(built.payload(b"abc").build(), frame);
+}
+
+#[test]
 fn icmpv6_checksum_covers_the_pseudo_header() {
     let frame = parse("nd-solicit fe80::20 > ff02::1:ff00:10").unwrap();
     assert_eq!(hex(&frame[..6]), "3333ff000010");
@@ -170,6 +179,9 @@ fn mistakes_name_the_word() {
         ("tcp 10.0.0.1:1 > 10.0.0.2:2 sin", "\"sin\" is no TCP flag"),
         ("tcp 10.0.0.1:1 > [::1]:2 syn", "mixes IPv4 and IPv6"),
         ("udp 10.0.0.1:1 > 10.0.0.2:2 seq=1", "\"seq=1\" does not fit"),
+        ("udp 10.0.0.1:1 > 10.0.0.2:2 win=1", "\"win=1\" does not fit"),
+        ("tcp 10.0.0.1:1 > 10.0.0.2:2 syn win=65536", "\"65536\" is not a window"),
+        ("tcp 10.0.0.1:1 > 10.0.0.2:2 ack wscale=7", "wscale stands on a SYN only"),
         ("udp 10.0.0.1:1 > 10.0.0.2:2 tttl=1", "\"tttl=1\" was not understood"),
         ("udp 10.0.0.1:1 > 10.0.0.2:2 frag=1:7", "multiples of 8"),
         ("udp 10.0.0.1:1 > 10.0.0.2:2 ext=hop", "\"ext=hop\" does not fit"),

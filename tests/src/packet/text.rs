@@ -70,6 +70,11 @@ pub fn parse_packet(text: &str) -> Result<Packet> {
     endings.finish(packet)
 }
 
+/// The packet that an ICMP error quotes, if the text has one.
+pub fn parse_quoted(text: &str) -> Result<Option<Packet>> {
+    split_quote(text)?.1.map(parse_packet).transpose()
+}
+
 /// Cuts `quote (...)` out of the text.
 fn split_quote(text: &str) -> Result<(String, Option<&str>)> {
     let Some((before, rest)) = text.split_once("quote") else { return Ok((text.to_owned(), None)) };

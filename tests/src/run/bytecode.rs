@@ -22,9 +22,13 @@ pub struct Twins<'a> {
     generation: u32,
     /// Interface or subnet that has the device, and its zone; nothing before the first packet under new rules.
     placed: Option<(String, u32)>,
-    adopting_s: u64,
+    /// Every device with its adoption window, by the host's clock.
+    windows: Vec<Binding>,
     judged: u64,
 }
+
+/// From so many connections on, not all of them are looked at after each packet.
+const CROWD: usize = 100;
 
 impl<'a> Twins<'a> {
     /// Both without connections. `received` says which program judges what a device receives.
@@ -40,7 +44,7 @@ impl<'a> Twins<'a> {
             numbering: Numbering::default(),
             generation: 1,
             placed: None,
-            adopting_s: 0,
+            windows: Vec::new(),
             judged: 0,
         })
     }
@@ -76,15 +80,22 @@ impl<'a> Twins<'a> {
     pub fn wait(&mut self, seconds: u64) -> Result<()> {
         self.host.wait(seconds);
         // The kernel's clock has not moved: an adoption window has to end earlier by it.
-        self.adopting_s = self.adopting_s.saturating_sub(seconds);
         self.placed = None;
         self.kernel.wait(seconds)
     }
 
     /// The next generation, with the adoption window that a load on a host would open.
     fn load(&mut self, old: &Policy, new: Policy) -> Policy {
-        let narrowed = compile::open_rules_narrowed(old, &new);
-        self.adopting_s = if narrowed { u64::from(new.settings.adopt_seconds) } else { 0 };
+        let now_ns = self.host.now_ns.get();
+        let until_ns = now_ns + u64::from(new.settings.adopt_seconds) * 1_000_000_000;
+        let mut windows = compile::pretend_bindings(&new);
+        for window in &mut windows {
+            let before = self.windows.iter().find(|before| before.carries == window.carries);
+            let before = before.unwrap_or(window).clone();
+            let older = compile::older_connections(old, &new, window.carries.name());
+            window.go_on_adopting(&before, older, now_ns, until_ns);
+        }
+        self.windows = windows;
         self.generation += 1;
         self.placed = None;
         new
@@ -125,9 +136,14 @@ impl<'a> Twins<'a> {
     /// For one side: the end of an adoption window is a time by its clock.
     fn compile(&mut self, policy: &Policy, at: &str, now_ns: u64) -> Result<Compiled> {
         let mut bindings = bindings_with(policy, at)?;
-        if self.adopting_s > 0 {
-            let until_ns = now_ns + self.adopting_s * 1_000_000_000;
-            bindings.iter_mut().for_each(|binding| binding.adopt_until_ns = until_ns);
+        for binding in &mut bindings {
+            let Some(window) = self.windows.iter().find(|window| window.carries == binding.carries) else {
+                continue;
+            };
+            let left_ns = window.adopt_until_ns.saturating_sub(self.host.now_ns.get());
+            if left_ns > 0 {
+                (binding.adopt_until_ns, binding.older) = (now_ns + left_ns, window.older.clone());
+            }
         }
         let compiled = compile::compile(policy, &bindings, self.numbering.clone(), self.generation)?;
         self.numbering = compiled.numbering.clone();
@@ -164,7 +180,7 @@ impl<'a> Twins<'a> {
         ensure!(rules == counted, "host counts rules {rules:?}, bytecode {counted:?}");
         self.judged += 1;
         // All of them after each packet, unless there are very many.
-        if self.judged.is_multiple_of(100) || self.host.connections().len() < 100 {
+        if self.judged.is_multiple_of(100) || self.host.connections().len() < CROWD {
             self.compare_connections()?;
         }
         Ok(expected)
@@ -176,13 +192,20 @@ impl<'a> Twins<'a> {
     }
 
     /// The same entries in the same states; times are each side's own, and what has expired goes when it is come
-    /// across, on each side in its own time.
+    /// across, on each side in its own time. The host has room for all, in the kernel what comes in takes the place of
+    /// its like.
     fn compare_connections(&mut self) -> Result<()> {
         let now_ns = self.host.now_ns.get();
         let live = self.host.connections().into_iter().filter(|(_, it, _)| !it.is_expired(now_ns));
-        let host: Connections =
-            live.map(|(key, it, class)| ((class == Class::Confirmed, key_bytes(&key)), it)).collect();
         let kernel = self.kernel.connections();
+        let live: Vec<_> =
+            live.map(|(key, it, class)| ((class.is_kept(), key_bytes(&key)), it, class)).collect();
+        let is_crowd = live.len() >= CROWD;
+        let host: Connections = live
+            .into_iter()
+            .filter(|(place, _, class)| !is_crowd || *class != Class::Inbound || kernel.contains_key(place))
+            .map(|(place, it, _)| (place, it))
+            .collect();
         let only = |ours: &Connections, theirs: &Connections| {
             let only: Vec<_> = ours.keys().filter(|key| !theirs.contains_key(*key)).cloned().collect();
             format!("{} that the other does not, the first {:?}", only.len(), only.first())

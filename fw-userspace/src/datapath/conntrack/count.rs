@@ -7,9 +7,9 @@ use fw_common::Address;
 use fw_common::conntrack::{Class, State};
 use rustc_hash::FxHashMap;
 
-use super::{Conntrack, Filter, ip};
+use super::{Conntrack, Filter, ip, protocol};
 use crate::error::Result;
-use crate::report::{ConnectionCount, Holder, ProtocolName};
+use crate::report::{ConnectionCount, Holder, Protocol};
 
 /// What groups are made by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ type Held = [u64; 2];
 enum Group {
     Interface(u32),
     State(&'static str),
-    Protocol(u8),
+    Protocol(Protocol),
 }
 
 impl Conntrack {
@@ -57,33 +57,36 @@ impl Conntrack {
         let mut all = Held::default();
         let mut groups: FxHashMap<Group, Held> = FxHashMap::default();
         let mut addresses: FxHashMap<Address, Held> = FxHashMap::default();
-        let mut rules: FxHashMap<u32, Held> = FxHashMap::default();
+        let mut rules: FxHashMap<Option<u32>, Held> = FxHashMap::default();
         for seen in self.matches(filter)? {
             let class = seen.class;
             add(&mut all, class);
             if let Some(by) = by {
                 let state = seen.connection.status().state();
-                let group = group(by, seen.key.zone, state, seen.key.protocol as u8);
+                let group = group(by, seen.key.zone, state, protocol(&seen.key));
                 add(groups.entry(group).or_default(), class);
             }
             if top.is_some() {
                 add(addresses.entry(seen.key.remote).or_default(), class);
-                add(rules.entry(seen.connection.rule()).or_default(), class);
+                add(rules.entry(self.rule(&seen)).or_default(), class);
             }
         }
         let layout = self.table.founded().layout;
         let [confirmed, half_open] = all;
-        let rule = |slot: u32| self.names.rule(slot).map_or_else(|| "-".to_owned(), |rule| rule.to_string());
+        let rule = |slot: Option<u32>| {
+            slot.and_then(|slot| self.names.rule(slot))
+                .map_or_else(|| "-".to_owned(), |rule| rule.to_string())
+        };
         let most = top.unwrap_or(0);
         Ok(ConnectionCount {
             confirmed,
             confirmed_limit: layout.connections.into(),
             half_open,
-            half_open_limit: layout.half_open().into(),
+            half_open_limit: layout.unproven().into(),
             groups: largest(groups, usize::MAX, |group| match group {
                 Group::Interface(zone) => self.names.interface(zone).to_owned(),
                 Group::State(name) => name.to_owned(),
-                Group::Protocol(number) => ProtocolName(number).to_string(),
+                Group::Protocol(protocol) => protocol.to_string(),
             }),
             top_addresses: largest(addresses, most, |address| ip(address).to_string()),
             top_rules: largest(rules, most, rule),
@@ -91,7 +94,7 @@ impl Conntrack {
     }
 }
 
-fn group(by: Grouping, zone: u32, state: State, protocol: u8) -> Group {
+fn group(by: Grouping, zone: u32, state: State, protocol: Protocol) -> Group {
     match by {
         Grouping::Interface => Group::Interface(zone),
         Grouping::State => Group::State(state.name()),
@@ -100,10 +103,7 @@ fn group(by: Grouping, zone: u32, state: State, protocol: u8) -> Group {
 }
 
 fn add([confirmed, half_open]: &mut Held, class: Class) {
-    match class {
-        Class::Confirmed => *confirmed += 1,
-        Class::HalfOpen => *half_open += 1,
-    }
+    *if class.is_kept() { confirmed } else { half_open } += 1;
 }
 
 /// The `most` that hold most; what holds as much as another by its name.

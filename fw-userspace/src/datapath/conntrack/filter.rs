@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use fw_common::FlowKey;
 use fw_common::conntrack::{Class, State};
-use fw_common::packet::protocol;
+use fw_common::packet;
 use ipnet::IpNet;
 
-use super::ip;
-use crate::report::ProtocolName;
+use super::{ip, protocol};
+use crate::leading_zeros;
+use crate::report::{Protocol, ProtocolName};
 
 /// What a connection must have in common with: all of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Filter {
     /// Either end's; TCP and UDP only.
     pub port: Option<u16>,
     /// IP protocol.
-    pub protocol: Option<ProtocolName>,
+    pub protocol: Option<WantedProtocol>,
     /// How far it is.
     pub progress: Option<Progress>,
 }
@@ -38,7 +39,7 @@ impl Filter {
             |network: &Network| network.0.contains(&ip(key.local)) || network.0.contains(&ip(key.remote));
         let port =
             |port: u16| has_ports(key.protocol as u8) && [key.local_port, key.remote_port].contains(&port);
-        self.protocol.is_none_or(|protocol| key.protocol == u32::from(protocol.0))
+        self.protocol.is_none_or(|wanted| wanted.is(protocol(key)))
             && self.port.is_none_or(port)
             && self.progress.is_none_or(|progress| progress.matches(state, class))
             && self.address.as_ref().is_none_or(address)
@@ -46,11 +47,7 @@ impl Filter {
 }
 
 pub(in crate::datapath) fn has_ports(number: u8) -> bool {
-    matches!(number, protocol::TCP | protocol::UDP)
-}
-
-pub(in crate::datapath) fn is_icmp(number: u8) -> bool {
-    matches!(number, protocol::ICMP | protocol::ICMPV6)
+    matches!(number, packet::protocol::TCP | packet::protocol::UDP)
 }
 
 /// A network, or one address.
@@ -61,6 +58,7 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        leading_zeros::refuse(text)?;
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         network.map(Self).map_err(|_| "must be an address or a network, such as \"10.0.1.0/24\"".to_owned())
     }
@@ -71,14 +69,37 @@ impl FromStr for ProtocolName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         Ok(Self(match text {
-            "tcp" => protocol::TCP,
-            "udp" => protocol::UDP,
-            "icmp" => protocol::ICMP,
-            "icmpv6" => protocol::ICMPV6,
+            "tcp" => packet::protocol::TCP,
+            "udp" => packet::protocol::UDP,
+            "icmp" => packet::protocol::ICMP,
+            "icmpv6" => packet::protocol::ICMPV6,
             number => number.parse().map_err(|_| {
                 "must be \"tcp\", \"udp\", \"icmp\", \"icmpv6\" or a number from 0 to 255".to_owned()
             })?,
         }))
+    }
+}
+
+/// A protocol by its word, or by its number: ICMP by its word only in its own family, where it is shown by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WantedProtocol {
+    name: ProtocolName,
+    is_word: bool,
+}
+
+impl WantedProtocol {
+    fn is(self, protocol: Protocol) -> bool {
+        let is_shown_so = !self.is_word || protocol.to_string() == self.name.to_string();
+        protocol.number == self.name.0 && is_shown_so
+    }
+}
+
+impl FromStr for WantedProtocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name: ProtocolName = text.parse()?;
+        Ok(Self { name, is_word: name.to_string() == text })
     }
 }
 
@@ -87,15 +108,15 @@ impl FromStr for ProtocolName {
 pub enum Progress {
     /// In a state with this name.
     State(&'static str),
-    /// In one of the two classes.
-    Class(Class),
+    /// Among those that are kept, or among the others.
+    Kept(bool),
 }
 
 impl Progress {
     fn matches(self, state: State, class: Class) -> bool {
         match self {
             Self::State(name) => state.name() == name,
-            Self::Class(wanted) => class == wanted,
+            Self::Kept(wanted) => class.is_kept() == wanted,
         }
     }
 }
@@ -105,12 +126,17 @@ impl FromStr for Progress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "half-open" => return Ok(Self::Class(Class::HalfOpen)),
-            "confirmed" => return Ok(Self::Class(Class::Confirmed)),
+            "half-open" => return Ok(Self::Kept(false)),
+            "confirmed" => return Ok(Self::Kept(true)),
             _ => {}
         }
-        let mut names: Vec<&'static str> = State::ALL.map(State::name).to_vec();
-        names.dedup();
+        // Some states have one name.
+        let mut names: Vec<&'static str> = Vec::new();
+        for name in State::ALL.map(State::name) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         match names.iter().copied().find(|name| *name == text) {
             Some(name) => Ok(Self::State(name)),
             None => Err(format!("must be \"half-open\", \"confirmed\", \"{}\"", names.join("\", \""))),
@@ -137,12 +163,12 @@ mod tests {
     }
 
     fn matches(filter: &Filter, key: &FlowKey) -> bool {
-        filter.matches(key, State::Established, Class::Confirmed)
+        filter.matches(key, State::Established, Class::Assured)
     }
 
     #[test]
     fn either_end_matches() {
-        let web = key(protocol::TCP, 443, 51000);
+        let web = key(packet::protocol::TCP, 443, 51000);
         for (text, expected) in
             [("10.0.1.0/24", true), ("198.51.100.7", true), ("198.51.100.8", false), ("::/0", false)]
         {
@@ -156,20 +182,39 @@ mod tests {
     }
 
     #[test]
+    fn icmp_is_asked_for_as_it_is_shown() {
+        let matched = |text: &str, number, remote: Address| {
+            let filter = Filter { protocol: Some(text.parse().unwrap()), ..Filter::default() };
+            matches(&filter, &FlowKey { remote, ..key(number, 0, 0) })
+        };
+        let (v4, v6) = (Address::from_ipv4([198, 51, 100, 7]), Address { high: 0x2001_0db8 << 32, low: 7 });
+        for (text, number, expected) in [
+            ("icmp", 1, [true, false]),
+            ("icmpv6", 58, [false, true]),
+            ("1", 1, [true, true]),
+            ("58", 58, [true, true]),
+            ("tcp", 6, [true, true]),
+            ("icmp", 58, [false, false]),
+        ] {
+            assert_eq!([v4, v6].map(|remote| matched(text, number, remote)), expected, "{text} {number}");
+        }
+    }
+
+    #[test]
     fn an_icmp_identifier_is_no_port() {
         let filter = Filter { port: Some(443), ..Filter::default() };
-        assert!(!matches(&filter, &key(protocol::ICMP, 443, 8)));
+        assert!(!matches(&filter, &key(packet::protocol::ICMP, 443, 8)));
     }
 
     #[test]
     fn every_state_can_be_asked_for() {
         for state in State::ALL {
             let progress: Progress = state.name().parse().unwrap();
-            assert!(progress.matches(state, Class::HalfOpen));
+            assert!(progress.matches(state, Class::Inbound));
         }
         let half_open: Progress = "half-open".parse().unwrap();
-        assert!(half_open.matches(State::SynSent, Class::HalfOpen));
-        assert!(!half_open.matches(State::SynSent, Class::Confirmed));
+        assert!(half_open.matches(State::SynSent, Class::Inbound));
+        assert!(!half_open.matches(State::SynSent, Class::Assured));
     }
 
     #[test]
@@ -179,6 +224,8 @@ mod tests {
         assert_eq!(error.matches("\"replied\"").count(), 1, "{error}");
         assert!("gre".parse::<ProtocolName>().unwrap_err().contains("0 to 255"));
         assert!("256".parse::<ProtocolName>().is_err());
+        let error = "010.0.0.0/8".parse::<Network>().unwrap_err();
+        assert!(error.contains("octal") && error.ends_with("write \"10.0.0.0/8\""), "{error}");
         assert!("10.0.0.0/33".parse::<Network>().unwrap_err().contains("10.0.1.0/24"));
     }
 }

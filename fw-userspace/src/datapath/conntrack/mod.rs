@@ -7,26 +7,33 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 
 use fw_common::conntrack::{Class, Connection, ns_between, tick};
-use fw_common::{Address, Direction, FlowKey};
+use fw_common::{Address, Direction, Family, FlowKey};
 
-use super::clock::{NS_PER_S, monotonic_ns};
+use super::clock::{NS_PER_S, TICK_NS, coarse_ns, monotonic_ns, time_of_tick};
 use super::connections::ConnectionTable;
 use super::current::Current;
 use super::inspect::loaded;
 use super::lock::Lock;
 use super::names::Names;
+use super::policy_array::Head;
+use super::programs::POLICY;
 use super::{install, open_loaded, upkeep};
 use crate::error::Result;
-use crate::report::{ConnectionStatus, Flushed, ProtocolName};
+use crate::report::{ConnectionStatus, Flushed, Protocol};
 
 pub use count::Grouping;
-pub use filter::{Filter, Network, Progress};
-pub(super) use filter::{has_ports, is_icmp};
+pub(super) use filter::has_ports;
+pub use filter::{Filter, Network, Progress, WantedProtocol};
 
 /// The connections of what is loaded, and the names of what they refer to.
 pub struct Conntrack {
     table: ConnectionTable,
     names: Names,
+    head: Head,
+    /// What it said before the names were read.
+    live: u32,
+    /// When that was, as the programs tell time.
+    named_ns: u64,
 }
 
 /// A connection that has not expired, as it was at one moment.
@@ -41,7 +48,10 @@ impl Conntrack {
     /// Opens what is loaded under `bpffs`.
     pub fn open(bpffs: &Path) -> Result<Self> {
         let (store, current) = loaded(bpffs)?;
-        Ok(Self { table: ConnectionTable::open(&store.maps())?, names: Names::read(&store, &current)? })
+        let head = Head::open(&store.maps().join(POLICY))?;
+        let (live, named_ns) = (current.live.base, coarse_ns());
+        let (table, names) = (ConnectionTable::open(&store.maps())?, Names::read(&store, &current)?);
+        Ok(Self { table, names, head, live, named_ns })
     }
 
     /// What the filter matches, one by one: nothing is kept.
@@ -71,26 +81,41 @@ impl Conntrack {
         }))
     }
 
+    /// The slot of the rule that admitted a connection; `None` if that is no more, whoever has its slot now.
+    fn rule(&self, seen: &Seen) -> Option<u32> {
+        let created_ns = time_of_tick(seen.connection.created(), seen.now_ns);
+        // A long list may go on while other rules are loaded.
+        if self.head.live() != self.live && created_ns + TICK_NS > self.named_ns {
+            return None;
+        }
+        self.names.admitting(seen.connection.rule(), created_ns)
+    }
+
     fn status(&self, seen: &Seen) -> ConnectionStatus<'_> {
         let Seen { key, connection, class, now_ns } = seen;
         let status = connection.status();
         let (idle_ns, allowed_ns) = status.idle(*now_ns);
-        let protocol = key.protocol as u8;
+        let protocol = protocol(key);
+        let has_ports = has_ports(protocol.number);
         let [kind, _] = key.remote_port.to_le_bytes();
         let is_local = status.opened_by() == Direction::Egress.code();
         ConnectionStatus {
             interface: self.names.interface(key.zone),
-            protocol: ProtocolName(protocol),
+            protocol,
             local: ip(key.local),
-            local_port: has_ports(protocol).then_some(key.local_port),
+            local_port: has_ports.then_some(key.local_port),
             remote: ip(key.remote),
-            remote_port: has_ports(protocol).then_some(key.remote_port),
-            icmp_type: is_icmp(protocol).then_some(kind),
-            icmp_identifier: is_icmp(protocol).then_some(key.local_port),
+            remote_port: has_ports.then_some(key.remote_port),
+            icmp_type: protocol.is_icmp().then_some(kind),
+            icmp_identifier: protocol.is_icmp().then_some(key.local_port),
             state: status.state().name(),
-            class: match class {
-                Class::HalfOpen => "half_open",
-                Class::Confirmed => "confirmed",
+            class: if class.is_kept() { "confirmed" } else { "half_open" },
+            standing: match class {
+                Class::Inbound => "inbound",
+                Class::Reserved => "reserved",
+                Class::Outbound => "outbound",
+                Class::Stream => "stream",
+                Class::Assured => "assured",
             },
             opened_by: if is_local { "local" } else { "remote" },
             age_s: ns_between(connection.created(), tick(*now_ns)) / NS_PER_S,
@@ -98,7 +123,7 @@ impl Conntrack {
             expires_s: whole_seconds(allowed_ns.saturating_sub(idle_ns)),
             packets: connection.packets(),
             bytes: connection.bytes(),
-            rule: self.names.rule(connection.rule()),
+            rule: self.rule(seen).and_then(|slot| self.names.rule(slot)),
         }
     }
 }
@@ -116,6 +141,10 @@ pub fn flush(bpffs: &Path, filter: &Filter) -> Result<Flushed> {
         install::rebuild(&store, &current)?;
     }
     Ok(Flushed { flushed, rebuilt })
+}
+
+fn protocol(key: &FlowKey) -> Protocol {
+    Protocol { number: key.protocol as u8, is_ipv4: key.remote.family() == Family::V4 }
 }
 
 pub(crate) fn ip(address: Address) -> IpAddr {

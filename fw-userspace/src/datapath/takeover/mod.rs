@@ -1,38 +1,49 @@
-//! Start on a live host: established TCP connections of the host itself are known to its kernel, and those that the rules
-//! allow get entries before the rules are in force. What the host only forwards has no socket; for that there is the
-//! adoption window, which trusts what strangers send, where this trusts the kernel alone.
+//! Start on a live host: flows that the kernel knows, and that the rules allow, get entries before the rules are in force.
+//! It knows them by its sockets, also those of an instance whose network namespace can be entered, and by its own
+//! connection tracking where that runs. Of the rest there is the adoption window, which trusts what strangers send, where
+//! this trusts the kernel alone.
 
+mod account;
+mod dump;
+mod ends;
+mod known;
+mod look;
+mod namespace;
+mod questions;
 mod sockets;
+mod tracked;
 mod trial;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use fw_common::Direction;
-use fw_common::conntrack::Class;
+use fw_common::conntrack::{Class, Connection, State};
 use fw_common::layout::Line;
-use rustc_hash::{FxHashMap, FxHashSet};
+use fw_common::{Direction, FlowKey};
+use rustc_hash::FxHashSet;
 
-use self::sockets::{Connected, Sockets};
+use self::account::{Account, Knowledge, Source};
+pub(super) use self::ends::Ends;
+use self::look::{Candidate, Look, Newcomer};
 use self::trial::{Outcome, Trial};
 use super::connections::ConnectionTable;
 use super::plan::Plan;
 use super::store::Store;
 use super::upkeep;
 use crate::compile::Binding;
+use crate::report::TakenOver;
 
-/// The connections that devices have when they are filtered for the first time.
+/// Answers that are awaited after one load, at most: each is a place in the table.
+const MOST_ANSWERS: u64 = 1024;
+
+/// The flows that devices have when they are filtered for the first time.
 pub(super) struct Takeover<'a> {
     store: &'a Store,
-    devices: Vec<&'a Binding>,
+    devices: Vec<Newcomer<'a>>,
     table: Option<ConnectionTable>,
     /// By the number of the device among these.
-    judged: FxHashSet<(usize, SocketAddr, SocketAddr)>,
-    /// How many have become entries.
-    taken: u64,
-    no_room: u64,
-    not_allowed: Vec<Connected>,
-    /// Why there is no list of sockets.
-    failed: Option<String>,
+    judged: FxHashSet<(usize, u8, SocketAddr, SocketAddr)>,
+    account: Account,
 }
 
 /// When a pass is made.
@@ -47,16 +58,16 @@ pub(super) enum Moment {
 impl<'a> Takeover<'a> {
     /// Of the newcomers of a plan.
     pub(super) fn of(plan: &'a Plan, store: &'a Store) -> Self {
-        let is_new = |device: &&Binding| plan.newcomers.contains(&device.ifindex);
+        let newcomer = |binding: &'a Binding| {
+            let is_new = plan.newcomers.contains(&binding.ifindex);
+            plan.ends.of(binding.ifindex).filter(|_| is_new).map(|end| Newcomer::of(binding, end))
+        };
         Self {
             store,
-            devices: plan.bindings.iter().filter(is_new).collect(),
+            devices: plan.bindings.iter().filter_map(newcomer).collect(),
             table: None,
             judged: FxHashSet::default(),
-            taken: 0,
-            no_room: 0,
-            not_allowed: Vec::new(),
-            failed: None,
+            account: Account::default(),
         }
     }
 
@@ -65,18 +76,32 @@ impl<'a> Takeover<'a> {
         if !self.devices.is_empty()
             && let Err(error) = self.try_pass(lines, root, moment)
         {
-            self.failed = Some(error);
+            self.account.without_sockets(None, error);
         }
     }
 
-    /// How many have become entries.
+    /// How many connections have become entries.
     pub(super) fn taken(&self) -> u64 {
-        self.taken
+        self.account.connections()
+    }
+
+    /// All that have, and by what knowledge.
+    pub(super) fn report(&self) -> Vec<TakenOver> {
+        self.account.report()
+    }
+
+    /// What is worth knowing of those that were not taken over.
+    pub(super) fn notes(&self, conntrack_max: u32, adopt_s: u64) -> Vec<String> {
+        self.account.notes(conntrack_max, adopt_s)
     }
 
     fn try_pass(&mut self, lines: &[Line], root: u32, moment: Moment) -> Result<(), String> {
-        let sockets = Sockets::list()?;
-        let new = self.new_ones(&sockets);
+        let look = Look::at(&mut self.devices);
+        look.tell_gaps(&self.devices, &mut self.account);
+        let mut new = look.candidates(&self.devices);
+        new.retain(|Candidate { device, flow, .. }| {
+            self.judged.insert((*device, flow.protocol, flow.local, flow.remote))
+        });
         // Its memory is not mapped for nothing: the kernel enters every page.
         if new.is_empty() {
             return Ok(());
@@ -87,89 +112,55 @@ impl<'a> Takeover<'a> {
                 none.insert(ConnectionTable::open(&self.store.maps()).map_err(|error| error.to_string())?)
             }
         };
-        let trial = |device: &&'a Binding| Trial::of(lines, root, device, table, moment);
+        let trial = |newcomer: &Newcomer<'a>| {
+            Trial::of(lines, root, newcomer.binding, newcomer.faces(), table, moment)
+        };
         let trials: Vec<Option<Trial<'_>>> = self.devices.iter().map(trial).collect();
-        let mut entries = Vec::new();
-        for (device, connected) in new {
-            let Some(Some(trial)) = trials.get(device) else { continue };
-            let opened_by = if sockets.is_served(connected) { Direction::Ingress } else { Direction::Egress };
-            match trial.take_over(connected, opened_by) {
-                Outcome::TakenOver(key, entry) => entries.push((key, entry, Class::Confirmed)),
-                Outcome::NotAllowed => self.not_allowed.push(*connected),
+        let mut entries: BTreeMap<Source, Vec<(FlowKey, Connection, Class)>> = BTreeMap::new();
+        let mut answers_to_go = self.account.answers_to_go();
+        for Candidate { device, flow, knowledge } in new {
+            let (Some(Some(trial)), Some(newcomer)) = (trials.get(device), self.devices.get(device)) else {
+                continue;
+            };
+            let is_answer = knowledge == Knowledge::Answers;
+            let source = Source { knowledge, instance: newcomer.instance(), protocol: flow.protocol };
+            match trial.take_over(&flow) {
+                Outcome::TakenOver(..) if is_answer && answers_to_go == 0 => self.account.leave_answer(),
+                Outcome::TakenOver(key, mut entry) => {
+                    if is_answer {
+                        answers_to_go -= 1;
+                        trial::await_answer(&mut entry);
+                    }
+                    entries.entry(source).or_default().push((key, entry, class(&entry)));
+                }
+                Outcome::NotAllowed => self.account.refuse(source, &flow),
                 Outcome::Known | Outcome::NeedsNoEntry => {}
             }
         }
-        let all = entries.len() as u64;
-        // By a program: others may use the table already, and a process can be killed at any moment.
-        let lost = upkeep::insert(self.store, entries.into_iter()).map_err(|error| error.to_string())?;
-        self.no_room += lost;
-        self.taken += all - lost;
+        for (source, entries) in entries {
+            let all = entries.len() as u64;
+            // By a program: others may use the table already, and a process can be killed at any moment.
+            let lost = upkeep::insert(self.store, entries.into_iter()).map_err(|error| error.to_string())?;
+            self.account.take(source, all, lost);
+        }
         Ok(())
-    }
-
-    /// Connections of these devices that were not judged yet, with the number of the device.
-    fn new_ones<'s>(&mut self, sockets: &'s Sockets) -> Vec<(usize, &'s Connected)> {
-        let owners = self.owners();
-        let mut new = Vec::new();
-        for connected in &sockets.connected {
-            let Connected { local, remote, ifindex, .. } = connected;
-            for &owner in owners.get(&local.ip()).into_iter().flatten() {
-                let is_there = !is_link_local(local.ip())
-                    || self.devices.get(owner).is_some_and(|device| device.ifindex == *ifindex);
-                if is_there && self.judged.insert((owner, *local, *remote)) {
-                    new.push((owner, connected));
-                }
-            }
-        }
-        new
-    }
-
-    /// By address, the devices that have it.
-    fn owners(&self) -> FxHashMap<IpAddr, Vec<usize>> {
-        let mut owners: FxHashMap<IpAddr, Vec<usize>> = FxHashMap::default();
-        for (number, device) in self.devices.iter().enumerate() {
-            for address in &device.addresses {
-                owners.entry(*address).or_default().push(number);
-            }
-        }
-        owners
-    }
-
-    /// What is worth knowing of those that were not taken over.
-    pub(super) fn notes(&self, conntrack_max: u32, adopt_s: u64) -> Vec<String> {
-        let mut notes = Vec::new();
-        if let Some(error) = &self.failed {
-            let instead = match adopt_s {
-                0 => "they are cut, as \"adopt_seconds\" is 0".to_owned(),
-                _ => format!("their segments are for {adopt_s} s, where the rules allow them"),
-            };
-            notes.push(format!(
-                "established connections of this host were not taken over, since the kernel does not list its sockets: \
-                 {error}; {instead}"
-            ));
-        }
-        if self.no_room > 0 {
-            notes.push(format!(
-                "the table of connections is full: {} that the rules allow {} not taken over; raise \"conntrack_max\", \
-                 now {conntrack_max}",
-                connections(self.no_room),
-                if self.no_room == 1 { "was" } else { "were" },
-            ));
-        }
-        if let [Connected { local, remote, .. }, others @ ..] = &self.not_allowed[..] {
-            notes.push(format!(
-                "the rules do not allow {}: {local} with {remote}{}",
-                connections(self.not_allowed.len() as u64),
-                if others.is_empty() { "" } else { " and others" },
-            ));
-        }
-        notes
     }
 }
 
-fn connections(count: u64) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} established connection{plural} of this host")
+/// A connection that the kernel knows to be established is proven, and so is a stream that this side has begun.
+fn class(entry: &Connection) -> Class {
+    let status = entry.status();
+    match status.state() {
+        State::Established | State::HalfClosed | State::Closed => Class::Assured,
+        State::Stream | State::Lasting if status.opened_by() == Direction::Egress.code() => Class::Assured,
+        State::Stream | State::Lasting => Class::Stream,
+        _ => entry.first_class(),
+    }
+}
+
+/// Whether it can be that of one host on a wire.
+fn is_host(address: IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_loopback() && !address.is_multicast()
 }
 
 /// Each device may have the same one.

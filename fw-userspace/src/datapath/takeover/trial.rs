@@ -1,25 +1,30 @@
-//! Whether rules let a connection go on that is older than they are: the decision core itself is asked, by segments that
-//! no wire has carried, with the adoption window open and one place for what it remembers.
+//! Whether rules let a flow go on that is older than they are: the decision core itself is asked, by packets that no wire
+//! has carried, with the adoption window open and one place for what it remembers.
 
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU64;
 
 use etherparse::{PacketBuilder, ether_type};
-use fw_common::conntrack::{Class, Connection, WORDS};
+use fw_common::conntrack::{Class, Connection, State, WORDS, tick};
 use fw_common::decide::interface_line;
 use fw_common::fragment::{Datagram, FragmentKey};
 use fw_common::layout::{Interface, Line};
 use fw_common::memory::SliceFrame;
+use fw_common::packet::protocol;
 use fw_common::store::{Cell as Word, Store};
 use fw_common::tables::TableFull;
 use fw_common::{Direction, FlowKey, Hook, Scratch, Sighting, Tables, Verdict, judge};
 
-use super::super::clock::monotonic_ns;
+use super::super::clock::{NS_PER_S, monotonic_ns};
 use super::super::connections::ConnectionTable;
 use super::Moment;
-use super::sockets::Connected;
+use super::sockets::{Connected, Heard};
 use crate::compile::Binding;
+use crate::model::Faces;
+
+/// How long an answer is awaited, in seconds: a resolver is asked again after 5.
+const ANSWER_S: u32 = 10;
 
 /// What has become of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,7 @@ pub(super) enum Outcome {
     Known,
     /// It passes without: under an open rule, or where groups do not filter.
     NeedsNoEntry,
-    /// A layer drops its segments, of either direction.
+    /// A layer drops its packets, of either direction.
     NotAllowed,
 }
 
@@ -39,6 +44,7 @@ pub(super) struct Trial<'a> {
     lines: &'a [Line],
     root: u32,
     device: &'a Binding,
+    faces: Faces,
     /// The device's line as it is with an adoption window that never ends, and its number.
     adopting: (u32, Line),
     connections: &'a ConnectionTable,
@@ -56,6 +62,7 @@ impl<'a> Trial<'a> {
         lines: &'a [Line],
         root: u32,
         device: &'a Binding,
+        faces: Faces,
         connections: &'a ConnectionTable,
         moment: Moment,
     ) -> Option<Self> {
@@ -63,6 +70,7 @@ impl<'a> Trial<'a> {
             lines,
             root,
             device,
+            faces,
             adopting: (0, Line::default()),
             connections,
             moment,
@@ -73,37 +81,66 @@ impl<'a> Trial<'a> {
         };
         let number = interface_line(&trial, device.ifindex)?;
         let mut line = *lines.get(number as usize)?;
-        line.set_long(Interface::ADOPT_UNTIL, u64::MAX);
+        Interface::adopt_everything(&mut line);
         trial.adopting = (number, line);
         Some(trial)
     }
 
-    /// Lets the core judge a segment of each direction; what it remembers of them is for the table. The side that
-    /// most likely opened the connection is first, so that its rule is named; where only the other's rules allow it, the
-    /// core finds that out itself.
-    pub(super) fn take_over(&self, connected: &Connected, opened_by: Direction) -> Outcome {
+    /// Lets the core judge packets of each direction; what it remembers of them is for the table. The opener's are first, so
+    /// that its rules alone let the flow begin. Where the opener is not known, this side is tried first, then the other.
+    pub(super) fn take_over(&self, flow: &Connected) -> Outcome {
+        match flow.opened_by {
+            Some(opener) => self.opened_by(opener, flow),
+            None => match self.opened_by(Direction::Egress, flow) {
+                Outcome::NotAllowed => self.opened_by(Direction::Ingress, flow),
+                outcome => outcome,
+            },
+        }
+    }
+
+    fn opened_by(&self, opener: Direction, flow: &Connected) -> Outcome {
         self.key.set(None);
         self.is_known.set(false);
-        let directions = [opened_by, opened_by.reverse()];
-        if !directions.into_iter().all(|direction| self.passes(connected, direction, false)) {
-            return Outcome::NotAllowed;
+        let other = opener.reverse();
+        let packets = match flow.heard {
+            Heard::Opener => &[opener][..],
+            Heard::Both => &[opener, other],
+            Heard::Steadily => &[opener, other, opener, other],
+        };
+        for (number, direction) in packets.iter().enumerate() {
+            if number >= 2 && self.is_settled() {
+                break;
+            }
+            if !self.passes(flow, *direction, false) {
+                return Outcome::NotAllowed;
+            }
         }
         if self.is_known.get() {
             return Outcome::Known;
         }
-        if self.key.get().is_some()
-            && let Some(direction) = connected.closed
-        {
-            self.passes(connected, direction, true);
-        }
         let Some(key) = self.key.get() else { return Outcome::NeedsNoEntry };
+        // The core, which knows less, may have let it begin as the other side's.
+        if Connection(&self.entry).status().opened_by() != opener.code() {
+            return Outcome::NotAllowed;
+        }
+        if let Some(direction) = flow.closed {
+            self.passes(flow, direction, true);
+        }
         Outcome::TakenOver(key, Connection(&self.entry).copied().unseen())
     }
 
-    fn passes(&self, connected: &Connected, direction: Direction, is_fin: bool) -> bool {
-        let Some(frame) = segment(connected, direction, is_fin, self.device.bare) else { return false };
-        // The device faces the network.
-        let hook = if direction == Direction::Ingress { Hook::Received } else { Hook::Sent };
+    /// Whether more packets of both directions would change nothing.
+    fn is_settled(&self) -> bool {
+        let state = Connection(&self.entry).status().state();
+        self.key.get().is_none() || matches!(state, State::Established | State::Stream)
+    }
+
+    fn passes(&self, flow: &Connected, direction: Direction, is_fin: bool) -> bool {
+        let Some(frame) = frame(flow, direction, is_fin, self.device.bare) else { return false };
+        let hook = match (direction, self.faces) {
+            (Direction::Ingress, Faces::Network) | (Direction::Egress, Faces::Instance) => Hook::Received,
+            (Direction::Egress, Faces::Network) | (Direction::Ingress, Faces::Instance) => Hook::Sent,
+        };
         let seen = Sighting { ifindex: self.device.ifindex, hook, vlan_tags: 0 };
         let mut scratch = self.scratch.get();
         let decision = judge(&SliceFrame::new(&frame), self, seen, &mut scratch);
@@ -155,7 +192,7 @@ impl<'a> Tables<'a> for &'a Trial<'_> {
         Ok(())
     }
 
-    fn confirm(self, _key: &FlowKey) -> Result<(), TableFull> {
+    fn promote(self, _key: &FlowKey, _class: Class) -> Result<(), TableFull> {
         Ok(())
     }
 
@@ -181,9 +218,16 @@ impl Trial<'_> {
     }
 }
 
-/// A segment as the device would carry it; all of its sequence numbers are 0. `None` for ends of two families.
-fn segment(connected: &Connected, direction: Direction, is_fin: bool, is_bare: bool) -> Option<Vec<u8>> {
-    let Connected { local, remote, .. } = connected;
+/// Lets an entry of which only the opener was heard be over soon: an answer that is under way is there by then.
+pub(super) fn await_answer(entry: &mut Connection) {
+    let early_s = entry.status().timeout_s().saturating_sub(ANSWER_S);
+    let last_seen = entry.status().last_seen().wrapping_sub(tick(u64::from(early_s) * NS_PER_S));
+    entry.set_last_seen(last_seen);
+}
+
+/// A packet as the device would carry it; all sequence numbers are 0. `None` for ends of two families.
+fn frame(flow: &Connected, direction: Direction, is_fin: bool, is_bare: bool) -> Option<Vec<u8>> {
+    let Connected { local, remote, .. } = flow;
     let (from, to) = match direction {
         Direction::Ingress => (remote, local),
         Direction::Egress => (local, remote),
@@ -197,15 +241,19 @@ fn segment(connected: &Connected, direction: Direction, is_fin: bool, is_bare: b
         }
         _ => return None,
     };
-    let mut segment = ip.tcp(from.port(), to.port(), 0, 0).ack(0);
-    if is_fin {
-        segment = segment.fin();
-    }
     let mut frame = Vec::with_capacity(80);
     if !is_bare {
         // Nobody's hardware addresses.
         frame.extend([0; 12]);
         frame.extend(ethertype.0.to_be_bytes());
+    }
+    if flow.protocol == protocol::UDP {
+        ip.udp(from.port(), to.port()).write_to_vec(&mut frame, &[]).ok()?;
+        return Some(frame);
+    }
+    let mut segment = ip.tcp(from.port(), to.port(), 0, 0).ack(0);
+    if is_fin {
+        segment = segment.fin();
     }
     segment.write_to_vec(&mut frame, &[]).ok()?;
     Some(frame)

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
+use crate::leading_zeros;
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,7 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
+        leading_zeros::refuse(text)?;
         let unix = text.strip_prefix("unix:").map(Path::new).filter(|path| path.is_absolute());
         match (unix, text.parse()) {
             (Some(path), _) => Ok(Self::Unix(path.to_owned())),

@@ -13,7 +13,7 @@ impl Memory {
         let Crossing { at, direction, seen, .. } = *crossing;
         let key = |id| {
             let protocol = if seen.ipv6 { 0 } else { seen.protocol };
-            (at, direction, seen.source, seen.destination, id, protocol)
+            (at.to_owned(), direction, seen.source, seen.destination, id, protocol)
         };
         match seen.piece {
             Piece::Whole => self.judge_layers(crossing),

@@ -1,13 +1,16 @@
 //! What should become of a packet: the documentation once more, as lists that are looked through from top to bottom.
 //!
-//! Written to be read beside `docs/packets.md`. It shares only words with the core (reasons, verdicts, directions) and
-//! judges packets as their senders meant them, so that no mistake of the parser, the compiler, the searches or the
-//! tracking can be in it as well.
+//! Written to be read beside `docs/packets.md` and `docs/connections.md`. It shares only words with the core (reasons,
+//! verdicts, directions) and judges packets as their senders meant them, so that no mistake of the parser, the compiler,
+//! the searches or the tracking can be in it as well.
 
 mod connections;
+mod flowing;
 mod fragments;
+mod opening;
 mod rules;
 mod seen;
+mod segments;
 
 use std::net::IpAddr;
 
@@ -15,12 +18,13 @@ use fw_common::{Direction, Reason, Verdict};
 use fw_userspace::model::{Faces, Interface, MidStream, OtherEthertypes, Policy, Timeouts};
 
 use connections::{Belongs, flow_of, quoted_flow};
-pub use connections::{Connection, Detail, Flow, State};
+pub use connections::{Class, Connection, Detail, Flow, State};
 pub use rules::Named;
-use rules::{AclSays, Admitted, ask_acl, ask_groups, is_service, narrows_open_rules, vpc_of};
+use rules::{AclSays, Admitted, Narrowed, ask_acl, ask_groups, is_service, narrowed, vpc_of, was_untracked};
 use seen::{Carried, Seen, always_passes, is_link_local, is_to_many, look, other};
 
 use super::history::{Quote, Said};
+use crate::packet::flag;
 
 /// Rules, connections, fragments, a clock.
 #[derive(Debug, Default)]
@@ -34,13 +38,22 @@ struct Memory {
     connections: Vec<Connection>,
     fragments: Vec<FirstFragment>,
     now: u64,
-    adopts_until: u64,
+    windows: Vec<Window>,
+}
+
+/// A while in which older flows of an interface are taken over.
+#[derive(Debug)]
+struct Window {
+    at: String,
+    until: u64,
+    /// The rules before, where there were any: what they left untracked is taken over.
+    before: Option<Policy>,
 }
 
 #[derive(Debug)]
 struct FirstFragment {
     /// Place, direction, ends, identification; the protocol for IPv4.
-    key: (&'static str, Direction, IpAddr, IpAddr, u32, u8),
+    key: (String, Direction, IpAddr, IpAddr, u32, u8),
     when: u64,
     /// In bytes.
     end: usize,
@@ -70,7 +83,7 @@ impl Answer {
 struct Crossing<'p, 's> {
     policy: &'p Policy,
     interface: Option<&'p Interface>,
-    at: &'static str,
+    at: &'p str,
     direction: Direction,
     seen: &'s Seen<'s>,
     quote: Option<&'s Quote>,
@@ -86,14 +99,20 @@ impl Oracle {
         Self { policy, memory: Memory::default() }
     }
 
-    /// Other rules: connections stay, fragments were judged by the old ones, and if an open rule was narrowed its
+    /// Other rules: connections stay, fragments were judged by the old ones, and where an open rule was narrowed its
     /// untracked flows are taken over for a while.
     pub fn load(&mut self, policy: Policy) {
         let memory = &mut self.memory;
         memory.fragments.clear();
-        if narrows_open_rules(&self.policy, &policy) {
-            let until = memory.now + u64::from(policy.settings.adopt_seconds);
-            memory.adopts_until = memory.adopts_until.max(until);
+        let until = memory.now + u64::from(policy.settings.adopt_seconds);
+        for (at, how) in narrowed(&self.policy, &policy) {
+            // What is taken over already is so for as long as the rest.
+            let now = memory.now;
+            for open in memory.windows.iter_mut().filter(|it| it.at == at && now < it.until) {
+                open.until = open.until.max(until);
+            }
+            let before = (how == Narrowed::Open).then(|| self.policy.clone());
+            memory.windows.push(Window { at: at.to_owned(), until, before });
         }
         self.policy = policy;
     }
@@ -108,8 +127,18 @@ impl Oracle {
         self.memory.connections.iter().filter(|connection| !connection.is_over(self.memory.now))
     }
 
+    /// Whether one of them is that of a packet, or of the packet that it quotes.
+    pub fn tracks(&self, at: &str, direction: Direction, said: &Said) -> bool {
+        let Ok(Carried::Ip(seen)) = look(&said.packet) else { return false };
+        let flow = match &said.quote {
+            Some(quote) => quoted_flow(&seen, quote, direction),
+            None => flow_of(&seen, direction),
+        };
+        self.connections().any(|connection| connection.at == at && Some(connection.flow) == flow)
+    }
+
     /// Judges a packet of so many bytes at an interface or at a subnet's leg.
-    pub fn judge(&mut self, at: &'static str, direction: Direction, said: &Said, bytes: usize) -> Answer {
+    pub fn judge(&mut self, at: &str, direction: Direction, said: &Said, bytes: usize) -> Answer {
         let Self { policy, memory } = self;
         let interface = policy.interfaces.get(at);
         let attachment = match interface {
@@ -206,7 +235,7 @@ impl Memory {
             return (Reason::NoGroupRule, None);
         }
         match self.follow(crossing, flow, interface.timeouts, take) {
-            Some(Belongs::Yes) => return (Reason::Established, None),
+            Some(Belongs::Yes(reason)) => return (reason, None),
             Some(Belongs::CounterSyn) => take = false,
             Some(Belongs::Reopens) | None => {}
         }
@@ -242,26 +271,54 @@ impl Memory {
         admitted: Option<Admitted<'p>>,
         answered: Option<Admitted<'p>>,
     ) -> Word<'p> {
-        let has = |mask: u8| crossing.seen.tcp.is_some_and(|tcp| tcp.flags & mask != 0);
-        let adopts = self.now < self.adopts_until
-            && has(crate::packet::flag::ACK)
-            && (admitted.is_some() || answered.is_some());
-        let picks_up = admitted.is_some() && crossing.policy.settings.mid_stream == MidStream::Pickup;
-        if !adopts && !picks_up {
-            let reason = if admitted.is_some() { Reason::MidStream } else { Reason::NoGroupRule };
-            return (reason, None);
-        }
-        let direction = crossing.direction;
-        let opened_by = if admitted.is_some() { direction } else { direction.reverse() };
-        let by = admitted.or(answered);
+        let Crossing { direction, seen, .. } = *crossing;
+        let has = |mask: u8| seen.tcp.is_some_and(|tcp| tcp.flags & mask != 0);
+        let adopts = if has(flag::ACK) {
+            self.taken_over(crossing, admitted.as_ref(), answered.as_ref())
+        } else {
+            None
+        };
+        let picks_up = crossing.policy.settings.mid_stream == MidStream::Pickup;
+        let (reason, opened_by, by) = match (adopts, admitted) {
+            (Some((opened_by, by)), _) => (Reason::Adopted, opened_by, by),
+            (None, Some(admitted)) if picks_up => (Reason::GroupRule, direction, admitted),
+            (None, Some(_)) => return (Reason::MidStream, None),
+            (None, None) => return (Reason::NoGroupRule, None),
+        };
         // After a RST there is nothing left to take over.
-        if take && !has(crate::packet::flag::RST) {
-            self.open(crossing, flow, interface.timeouts, by.as_ref(), false);
+        if take && !has(flag::RST) {
+            self.open(crossing, flow, interface.timeouts, Some(&by), false);
             if let Some(opened) = self.connections.pop() {
-                self.connections.push(opened.adopt(opened_by, interface.timeouts));
+                self.connections.push(opened.adopt(seen, direction, opened_by, interface.timeouts));
             }
         }
-        (if adopts { Reason::Adopted } else { Reason::GroupRule }, by.map(|by| by.named))
+        (reason, Some(by.named))
+    }
+
+    /// Whose connection a segment is of, and by which rule, if it is older than what an open window began with.
+    fn taken_over<'p>(
+        &self,
+        crossing: &Crossing<'p, '_>,
+        admitted: Option<&Admitted<'p>>,
+        answered: Option<&Admitted<'p>>,
+    ) -> Option<(Direction, Admitted<'p>)> {
+        let Crossing { at, direction, seen, .. } = *crossing;
+        let (source, destination) = seen.ports?;
+        let of_opener = admitted.map(|by| (direction, by.clone()));
+        // The interface's own end answers what came in; the other end's word for what went out counts for nothing.
+        let is_local = direction == Direction::Egress;
+        let of_answer = answered.filter(|_| is_local).map(|by| (Direction::Ingress, by.clone()));
+        let open = || self.windows.iter().filter(|window| window.at == at && self.now < window.until);
+        let attached = open().any(|window| window.before.is_none());
+        let left = |opener: Direction, service: u16| {
+            let is_ipv6 = seen.ipv6;
+            let mut before = open().filter_map(|window| window.before.as_ref());
+            before.any(|policy| was_untracked(policy, at, opener, is_ipv6, service))
+        };
+        let both = admitted.is_some() && answered.is_some();
+        let fits_opener = attached || both && left(direction, destination);
+        let fits_answer = attached || both && left(Direction::Ingress, source);
+        of_opener.filter(|_| fits_opener).or(of_answer.filter(|_| fits_answer))
     }
 
     /// Out by the service's port, in as its reply; a flow to a service is tracked, and apart from others.
@@ -291,7 +348,7 @@ impl Memory {
             return false;
         }
         match self.follow(crossing, flow, timers, true) {
-            Some(Belongs::Yes) => true,
+            Some(Belongs::Yes(_)) => true,
             Some(Belongs::CounterSyn) => false,
             Some(Belongs::Reopens) | None => {
                 let opens = direction == Direction::Egress && seen.opens();

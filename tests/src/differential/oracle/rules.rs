@@ -226,54 +226,64 @@ fn nth(net: &IpNet, number: u8) -> IpAddr {
     }
 }
 
-/// Whether new rules track or refuse what some interface's old ones admitted untracked.
-pub(super) fn narrows_open_rules(old: &Policy, new: &Policy) -> bool {
-    old.interfaces.iter().any(|(name, before)| {
-        let Some(after) = new.interfaces.get(name) else { return false };
+/// How rules have become narrower.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Narrowed {
+    /// The interface has got groups.
+    FromNothing,
+    /// Some TCP flow is tracked or refused that was admitted untracked.
+    Open,
+}
+
+/// The interfaces whose flows may now need an entry that they have not.
+pub(super) fn narrowed<'p>(old: &'p Policy, new: &Policy) -> Vec<(&'p str, Narrowed)> {
+    let narrowed = old.interfaces.iter().filter_map(|(name, before)| {
+        let after = new.interfaces.get(name)?;
         // What has no device here is not filtered here.
-        if before.attachment.is_none() || after.attachment.is_none() {
-            return false;
+        if before.attachment.is_none() || after.attachment.is_none() || after.security_groups.is_empty() {
+            return None;
         }
-        if after.security_groups.is_empty() || before.security_groups.is_empty() {
-            return before.security_groups.is_empty() && !after.security_groups.is_empty();
+        if before.security_groups.is_empty() {
+            return Some((name.as_str(), Narrowed::FromNothing));
         }
-        [Direction::Ingress, Direction::Egress].iter().any(|direction| {
-            [(true, 0), (true, 1), (false, 0), (false, 1)].iter().any(|(tcp, family)| {
-                // Something begins to be admitted or not only where some range begins or ends.
-                let mut ports = [(old, before), (new, after)].into_iter().flat_map(|(policy, interface)| {
-                    rules(policy, interface, *direction).flat_map(|(_, rule)| match rule.traffic {
-                        Traffic::Tcp(range) | Traffic::Udp(range) => {
-                            [0, range.from, range.to.saturating_add(1)]
-                        }
-                        _ => [0; 3],
-                    })
-                });
-                ports.any(|port| {
-                    is_untracked(old, before, *direction, *tcp, *family, port)
-                        && !is_untracked(new, after, *direction, *tcp, *family, port)
+        narrows_open_rules((old, before), (new, after)).then_some((name.as_str(), Narrowed::Open))
+    });
+    narrowed.collect()
+}
+
+fn narrows_open_rules(before: (&Policy, &Interface), after: (&Policy, &Interface)) -> bool {
+    [Direction::Ingress, Direction::Egress].iter().any(|direction| {
+        [0, 1].iter().any(|family| {
+            // Something begins to be admitted or not only where some range begins or ends.
+            let mut ports = [before, after].into_iter().flat_map(|(policy, interface)| {
+                rules(policy, interface, *direction).flat_map(|(_, rule)| match rule.traffic {
+                    Traffic::Tcp(range) => [0, range.from, range.to.saturating_add(1)],
+                    _ => [0; 3],
                 })
+            });
+            ports.any(|port| {
+                is_untracked(before.0, before.1, *direction, *family, port)
+                    && !is_untracked(after.0, after.1, *direction, *family, port)
             })
         })
     })
 }
 
-fn is_untracked(
-    policy: &Policy,
-    interface: &Interface,
-    direction: Direction,
-    tcp: bool,
-    family: usize,
-    port: u16,
-) -> bool {
-    let mut rules = rules(policy, interface, direction);
+/// Whether an interface's TCP flows to a port, opened in a direction, had no entry.
+pub(super) fn was_untracked(policy: &Policy, at: &str, opener: Direction, ipv6: bool, port: u16) -> bool {
+    let interface = policy.interfaces.get(at);
+    interface.is_some_and(|it| is_untracked(policy, it, opener, usize::from(ipv6), port))
+}
+
+/// Whether TCP to a port has no entry, whoever speaks.
+fn is_untracked(policy: &Policy, it: &Interface, direction: Direction, family: usize, port: u16) -> bool {
+    let mut rules = rules(policy, it, direction);
     rules.any(|(_, rule)| {
-        let fits = |ports: PortRange| ports.from <= port && port <= ports.to;
         let covers = match rule.traffic {
             Traffic::All => true,
-            Traffic::Tcp(ports) => tcp && fits(ports),
-            Traffic::Udp(ports) => !tcp && fits(ports),
+            Traffic::Tcp(ports) => ports.from <= port && port <= ports.to,
             _ => false,
         };
         covers && is_open(rule, family)
-    }) && allows_all_responses(policy, interface, direction.reverse(), tcp, family)
+    }) && allows_all_responses(policy, it, direction.reverse(), true, family)
 }

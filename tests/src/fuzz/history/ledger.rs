@@ -137,7 +137,7 @@ impl Ledger {
             passed.directions |= 1 << decision.direction.code();
         }
         assert!(
-            *class == Class::HalfOpen || passed.directions == 3,
+            !class.is_kept() || passed.directions == 3,
             "confirmed, but nothing came back: {connection:?}"
         );
     }
@@ -211,13 +211,12 @@ fn follows_its_first(ledger: &mut Ledger, about: &About, now_ns: u64, decision: 
 }
 
 fn there_is_room(before: &Tracked, after: &Tracked) {
-    let confirmed =
-        |tracked: &Tracked| tracked.values().filter(|(_, class)| *class == Class::Confirmed).count();
+    let confirmed = |tracked: &Tracked| tracked.values().filter(|(_, class)| class.is_kept()).count();
     let count = confirmed(after);
     assert!(count <= MOST_CONNECTIONS, "{count} confirmed connections");
     // Whoever is not admitted by a reserved rule finds the table full earlier.
     let new = after.iter().filter(|(key, (_, class))| {
-        *class == Class::Confirmed && before.get(key).is_none_or(|(_, class)| *class == Class::HalfOpen)
+        class.is_kept() && before.get(key).is_none_or(|(_, class)| !class.is_kept())
     });
     for (_, (connection, _)) in new {
         let reserved = connection.status().flags() & Connection::RESERVED != 0;

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
+use super::super::flag;
 use super::super::model::{Body, Fragment, Ip, Network, Packet};
 use super::extension::chain;
 use super::value::{cut, ethertype, filler, flags, fragment, hex, length, mac, number, options, tag, word16};
@@ -49,6 +50,8 @@ impl<'a> Endings<'a> {
         match (key, &mut ip.body) {
             ("seq", Body::Tcp(tcp)) => tcp.seq = number(value, "a sequence number")?,
             ("ack", Body::Tcp(tcp)) => tcp.ack = number(value, "an acknowledgement number")?,
+            ("win", Body::Tcp(tcp)) => tcp.window = number(value, "a window, 0 to 65535")?,
+            ("wscale", Body::Tcp(tcp)) => tcp.window_scale = Some(number(value, "a shift, 0 to 255")?),
             ("id", Body::Icmp(icmp)) => icmp.id = number(value, "an identifier")?,
             ("seq", Body::Icmp(icmp)) => icmp.seq = number(value, "a sequence number")?,
             ("len", _) => self.data = Some(filler(at_most(65_000, word, number(value, "a length")?)?)),
@@ -72,8 +75,8 @@ impl<'a> Endings<'a> {
             ("payload-len", _) if !v4 => self.lengths.push((key, value)),
             ("udp-len", Body::Udp { .. }) => self.lengths.push((key, value)),
             (
-                "seq" | "ack" | "id" | "options" | "ext" | "ihl" | "doff" | "ip-sum" | "sum" | "tot-len"
-                | "payload-len" | "udp-len",
+                "seq" | "ack" | "win" | "wscale" | "id" | "options" | "ext" | "ihl" | "doff" | "ip-sum"
+                | "sum" | "tot-len" | "payload-len" | "udp-len",
                 _,
             ) => bail!("\"{word}\" does not fit this packet"),
             _ => bail!("\"{word}\" was not understood"),
@@ -108,6 +111,10 @@ impl<'a> Endings<'a> {
             Body::Tcp(tcp) => {
                 ensure!(self.flags.is_some() || later, "flags are missing: syn, ack, fin ... or none");
                 tcp.flags = self.flags.unwrap_or_default();
+                ensure!(
+                    tcp.window_scale.is_none() || tcp.flags & flag::SYN != 0,
+                    "wscale stands on a SYN only (RFC 7323)"
+                );
                 20
             }
             Body::Udp { .. } | Body::Icmp(_) => 8,

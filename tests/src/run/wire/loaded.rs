@@ -128,6 +128,8 @@ pub fn agrees(explained: &Explanation, seen: &Seen) -> Result<(), String> {
         explained.network_acl.as_ref().map(|entry| (entry.id.as_str(), entry.rule_number.to_string()));
     let admitted = explained.security_group.as_ref().map(|rule| (rule.id.as_str(), rule.rule.clone()));
     let is_denied = explained.verdict == "deny";
+    // An entry that lets on what the groups then refuse is named and counts nothing.
+    let entry = entry.filter(|_| !is_denied || explained.layer == "network_acl");
     let would_deny = explained.observed && is_denied;
     let rules = usize::from(entry.is_some()) + usize::from(admitted.is_some());
     let said =

@@ -1,8 +1,7 @@
 //! `fwctl conntrack`.
 
 use clap::{Args, Subcommand};
-use fw_userspace::datapath::{Filter, Grouping, Network, Progress};
-use fw_userspace::report::ProtocolName;
+use fw_userspace::datapath::{Filter, Grouping, Network, Progress, WantedProtocol};
 
 /// Show, count or forget tracked connections
 ///
@@ -92,7 +91,7 @@ pub(crate) struct Filters {
     port: Option<u16>,
     /// Only this protocol: tcp, udp, icmp, icmpv6 or a number
     #[arg(long, value_name = "PROTOCOL")]
-    protocol: Option<ProtocolName>,
+    protocol: Option<WantedProtocol>,
     /// Only those in this state, such as `established`, or `half-open` or `confirmed`
     #[arg(long, value_name = "STATE")]
     state: Option<Progress>,

@@ -10,8 +10,8 @@ use fw_userspace::explain::parse_flags;
 /// Asks a twin of the attached program, in the kernel, on the rules and connections in force; no counter and no
 /// connection changes. With --rules the same decision core judges by a file: no root is needed, and nothing of this host
 /// is looked at. A packet is named by protocol and both ends, or given as a frame (--hex) or as a capture (--pcap).
-/// With --from and --to the way between two interfaces is walked, filter by filter and back, by the rules alone; what
-/// would have to change is said if it does not get through.
+/// With --from and --to the way between two interfaces is walked, filter by filter and back, by the rules alone, from
+/// every port that a client may choose; what would have to change is said if it does not get through.
 ///
 /// Exit status 0 whether it passes or not.
 #[derive(Debug, Args)]

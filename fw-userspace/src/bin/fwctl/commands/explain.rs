@@ -134,15 +134,22 @@ fn flow(args: &Explain) -> Result<Flow> {
     let wrong = |word: &str, must_be: String| Error::input(format!("{word:?} {must_be}"));
     let number: ProtocolName = protocol.parse().map_err(|must_be| wrong(protocol, must_be))?;
     let end = |text: &str| text.parse::<Endpoint>().map_err(|must_be| wrong(text, must_be));
-    let mut flow = Flow::new(number, end(source)?, end(destination)?)?;
+    let source = end(source)?;
+    let other = match (protocol.as_str(), source.address.is_ipv4()) {
+        ("icmp", false) => Some("\"icmp\" does not go with IPv6, \"icmpv6\" does"),
+        ("icmpv6", true) => Some("\"icmpv6\" does not go with IPv4, \"icmp\" does"),
+        _ => None,
+    };
+    if let Some(other) = other {
+        return Err(Error::input(other));
+    }
+    let mut flow = Flow::new(number, source, end(destination)?)?;
     if let Some(flags) = args.tcp_flags {
         refuse_unless(number.0 == fw_common::packet::protocol::TCP, "--tcp-flags", "tcp", protocol)?;
         flow.tcp_flags = flags;
     }
     if let Some(kind) = args.icmp_type {
-        let is_icmp =
-            [fw_common::packet::protocol::ICMP, fw_common::packet::protocol::ICMPV6].contains(&number.0);
-        refuse_unless(is_icmp, "--icmp-type", "icmp and icmpv6", protocol)?;
+        refuse_unless(flow.protocol().is_icmp(), "--icmp-type", "icmp and icmpv6", protocol)?;
         flow.icmp = IcmpType { kind, code: args.icmp_code.unwrap_or(0) };
     }
     Ok(flow)

@@ -1,7 +1,7 @@
 //! What `explain` says.
 
 use fw_common::Direction;
-use fw_userspace::explain::{CaptureReport, Explanation, PathReport};
+use fw_userspace::explain::{CaptureReport, Explanation, FamilyPath, PathReport};
 
 use super::Output;
 use super::table::{Table, Tone, number, toned, words};
@@ -40,11 +40,12 @@ pub(crate) fn packet(
 pub(crate) fn path(output: &mut Output, report: &PathReport) {
     let PathReport { from, to, service, families } = report;
     for family in families {
-        let verdict = if family.verdict == "allow" {
-            toned("reachable", Tone::Good, output.colour)
-        } else {
-            toned("not reachable", Tone::Bad, output.colour)
+        let (verdict, tone_of_all) = match family.verdict {
+            "allow" => ("reachable", Tone::Good),
+            "deny" => ("not reachable", Tone::Bad),
+            _ => ("partly reachable, not from every port of a client", Tone::Doubtful),
         };
+        let verdict = toned(verdict, tone_of_all, output.colour);
         output.line(format!(
             "{}: {service} from {} to {} is {verdict}",
             family.family,
@@ -64,11 +65,52 @@ pub(crate) fn path(output: &mut Output, report: &PathReport) {
             ]);
         }
         table.print(output);
+        if family.verdict != "deny" {
+            clients(output, family);
+        }
         output.line("");
-        if family.verdict == "deny" {
+        if family.verdict != "allow" {
             remedies(output, &family.changes);
         }
     }
+}
+
+/// From which ports it is reachable.
+fn clients(output: &mut Output, family: &FamilyPath) {
+    if family.clients.is_empty() {
+        return;
+    }
+    let mut table = Table::new("clients, by the ports that they choose", &["client", "ports", "verdict"]);
+    let tone_of = |verdict| match verdict {
+        "allow" => Tone::Good,
+        "deny" => Tone::Bad,
+        _ => Tone::Doubtful,
+    };
+    for client in &family.clients {
+        let ports = format!("{}-{}", client.from, client.to);
+        let verdict = words(client.verdict).tone(tone_of(client.verdict));
+        table.row([words(client.system), words(ports), verdict]);
+    }
+    table.print(output);
+    if family.verdict == "allow" {
+        return;
+    }
+    let columns = &["ports", "verdict", "way", "interface", "direction", "by"];
+    let mut table = Table::new("client ports", columns);
+    for ports in &family.client_ports {
+        let range = if ports.from == ports.to {
+            ports.from.to_string()
+        } else {
+            format!("{}-{}", ports.from, ports.to)
+        };
+        let verdict = words(ports.verdict).tone(tone_of(ports.verdict));
+        let [way, interface, direction, by] = match &ports.blocked {
+            Some(step) => [step.way, &step.interface, step.direction, &by(&step.explanation)].map(words),
+            None => [""; 4].map(words),
+        };
+        table.row([words(range), verdict, way, interface, direction, by]);
+    }
+    table.print(output);
 }
 
 fn remedies(output: &mut Output, changes: &[fw_userspace::explain::Change]) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fw_userspace::report::{HookReport, LoadReport, PendingDevice};
+use fw_userspace::report::{HookReport, LoadReport, PendingDevice, TakenOver};
 
 use super::Output;
 use super::table::{Field, Table, Tone, number, words};
@@ -38,11 +38,7 @@ pub(crate) fn print(output: &mut Output, said: &str, report: &LoadReport, effect
         output.line(format!("devices that left the rules, {when}: \"{devices}\""));
     }
     cost(output, report);
-    match report.taken_over {
-        0 => {}
-        1 => output.line("1 established connection of this host was taken over"),
-        many => output.line(format!("{many} established connections of this host were taken over")),
-    }
+    taken_over(output, &report.taken_over_by);
     if report.adopt_s > 0 {
         output
             .line(format!("connections older than the rules are taken over for {}", seconds(report.adopt_s)));
@@ -71,6 +67,30 @@ fn cost(output: &mut Output, report: &LoadReport) {
         _ => String::new(),
     };
     output.line(format!("{memory}{times}"));
+}
+
+/// A line for each kind of knowledge, and of each instance.
+fn taken_over(output: &mut Output, taken: &[TakenOver]) {
+    let same = |one: &TakenOver, next: &TakenOver| {
+        (one.knowledge, &one.instance) == (next.knowledge, &next.instance)
+    };
+    for alike in taken.chunk_by(same) {
+        let Some(TakenOver { knowledge, instance, .. }) = alike.first() else { continue };
+        let whose = instance.as_ref().map_or_else(
+            || "this host".to_owned(),
+            |instance| format!("the instance \"{}\"", plain(instance)),
+        );
+        let counts: Vec<String> =
+            alike.iter().map(|TakenOver { protocol, entries, .. }| format!("{entries} {protocol}")).collect();
+        let counts = counts.join(", ");
+        output.line(match *knowledge {
+            "sockets" => format!("taken over, as sockets of {whose}: {counts}"),
+            "connection_tracking" => {
+                format!("taken over, as the kernel tracks them for {whose}: {counts}")
+            }
+            _ => format!("awaited for 10 s, answers to questions of {whose}: {counts}"),
+        });
+    }
 }
 
 /// A line per hook, and what sees packets before it.

@@ -60,7 +60,14 @@ fn explain_denials(output: &mut Output, reasons: &[ReasonStats]) {
 fn rules(output: &mut Output, rules: &[RuleStats], rates: Option<&Rates<'_>>) {
     let columns =
         &["layer", "name", "direction", "rule", "packets", "bytes", "description", "packets/s", "bit/s"];
-    let title = "rules: first packets of connections, and packets no connection answered for";
+    // An ACL has no state: its entries see every packet.
+    let has_entries = rules.iter().any(|rule| rule.kind == "network_acl");
+    let title = if has_entries {
+        "rules: of groups first packets of connections, and packets no connection answered for; of network ACLs every \
+         packet that an entry denies, or lets on and that passes"
+    } else {
+        "rules: first packets of connections, and packets no connection answered for"
+    };
     let mut table = Table::new(title, of_watch(columns, rates));
     for rule in rules {
         table.row_of(

@@ -277,7 +277,8 @@ arrows, j, k     move it by a line, Page Up and Page Down by ten, Home to its be
 
 Rates are per second, between the last two looks. What passes although it would be dropped, because the
 interface has \"enforce\": false, is counted as dropped here.
-RULE: first packets of connections, and packets that no connection answered for.
+RULE: of groups first packets of connections, and packets that no connection answered for; of network ACLs
+every packet that an entry denies, or lets on and that passes.
 RECENT DROPS: at most about a thousand a second and CPU are told of.";
 
 fn right(text: String) -> Cell<'static> {
