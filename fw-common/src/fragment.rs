@@ -1,4 +1,6 @@
-//! Fragments follow their first fragment (RFC 8200 section 4.5, RFC 791): only it carries ports.
+//! Fragments follow their first fragment (RFC 8200 section 4.5, RFC 791): only it carries ports. None may overlap it
+//! (RFC 5722), so that nothing of what was judged is written over, wherever its headers end and whatever protocol a later
+//! fragment says it has.
 
 use crate::address::{Address, Family};
 use crate::flow::Direction;
@@ -42,7 +44,9 @@ pub struct Datagram {
     /// [`Reason`].
     pub reason: u8,
     /// Always zero.
-    pub padding: [u8; 3],
+    pub padding: u8,
+    /// Where it ends: [`Packet::fragment_offset`].
+    pub end: u16,
 }
 
 impl Datagram {
@@ -57,6 +61,12 @@ impl Datagram {
     #[inline(always)]
     pub fn reason(&self) -> Reason {
         Reason::from_code(self.reason).unwrap_or(Reason::FragmentWithoutFirst)
+    }
+
+    /// Whether a later fragment begins before the first one ends.
+    #[inline(always)]
+    pub fn overlaps(&self, later: &Packet) -> bool {
+        later.fragment_offset < self.end
     }
 }
 

@@ -30,7 +30,7 @@ pub mod tcp_flags {
 }
 
 /// An IP packet. Ports, service, identifier and flags are zero where its protocol has none; sequence numbers and
-/// payload mean something for TCP only, the fragment's offset for later fragments only.
+/// payload mean something for TCP only, the fragment's offset for fragments only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Version of the IP header.
@@ -68,7 +68,7 @@ pub struct Packet {
     pub end: u32,
     /// Whether it is a piece of a larger datagram.
     pub fragment: Fragment,
-    /// In units of 8 bytes.
+    /// In units of 8 bytes: where a later fragment begins, and where a first one ends, rounded up.
     pub fragment_offset: u16,
 }
 
@@ -140,6 +140,13 @@ impl Packet {
     #[inline(always)]
     pub(crate) fn cut_short(&self, whole: Reason) -> Reason {
         if let Fragment::First { .. } = self.fragment { Reason::FirstFragmentTruncated } else { whole }
+    }
+
+    /// Notes that this is a first fragment, of whose datagram so many bytes are here.
+    #[inline(always)]
+    pub(crate) fn set_first(&mut self, id: u32, bytes: u32) {
+        self.fragment = Fragment::First { id };
+        self.fragment_offset = (bytes.wrapping_add(7) >> 3) as u16;
     }
 
     /// TCP: a SYN without ACK, which begins a connection.

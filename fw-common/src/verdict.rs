@@ -126,8 +126,8 @@ reasons! {
     36 TransportTruncated Drop Parse "transport_truncated" "the packet ends inside its TCP, UDP or ICMP header";
     37 TcpHeaderLength Drop Parse "tcp_header_length" "the TCP header length is below 20 or beyond the packet";
     38 BadTcpFlags Drop Parse "bad_tcp_flags" "TCP SYN together with FIN or RST";
-    39 FragmentOverlapsHeader Drop Parse "fragment_overlaps_header" "a later fragment starts inside the TCP header";
-    40 FragmentWithoutFirst Drop Parse "fragment_without_first" "a later fragment whose first was not passed here";
+    39 FragmentOverlapsHeader Drop Parse "fragment_overlaps_header" "a later fragment begins before its first one ends, or inside the TCP header";
+    40 FragmentWithoutFirst Drop Parse "fragment_without_first" "a later fragment whose first was not judged here, where that matters";
     41 FirstFragmentTruncated Drop Parse "first_fragment_truncated" "a first fragment that ends before its TCP, UDP or ICMP header does";
 
     45 SourceDestCheck Drop SourceDestCheck "source_dest_check" "not to or from the interface's own addresses";

@@ -7,13 +7,13 @@
 //! that leaves its result in [`Scratch`].
 
 mod acl;
+mod fragments;
 mod groups;
 mod services;
 
 use crate::classify::{Class, Generation, search};
 use crate::decide::{Done, Scratch, look_at_options};
 use crate::flow::Direction;
-use crate::fragment::{Datagram, FragmentKey};
 use crate::layout::{Interface, InterfaceLine, Link, PolicyLine, RootLine};
 use crate::packet::{Fragment, Packet, protocol};
 use crate::verdict::{Reason, Verdict};
@@ -232,38 +232,6 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
         self.work.local = *self.work.room.packet.local(self.direction());
         self.tables.reread(self.work);
         search(self.tables, searches, self.work.room.packet.family, &self.work.local)
-    }
-
-    /// A later fragment follows its first.
-    #[inline(always)]
-    fn later_fragment(&mut self) -> Done {
-        let key = FragmentKey::of(&self.work.room.packet, self.interface.zone(), self.direction());
-        let now_ns = self.tables.now_ns();
-        self.work.outcome = match self.tables.datagram(&key) {
-            Some(datagram) if datagram.is_valid(now_ns, self.root.generation()) => Judgement {
-                reason: datagram.reason(),
-                acl_rule: datagram.acl_rule,
-                group_rule: datagram.group_rule,
-            },
-            _ => Judgement::of(Reason::FragmentWithoutFirst),
-        };
-        self.work.outcome.acl_rule
-    }
-
-    #[inline(always)]
-    fn remember(&mut self) -> Done {
-        let key = FragmentKey::of(&self.work.room.packet, self.interface.zone(), self.direction());
-        let outcome = self.work.outcome;
-        let datagram = Datagram {
-            judged_ns: self.tables.now_ns(),
-            generation: self.root.generation(),
-            acl_rule: outcome.acl_rule,
-            group_rule: outcome.group_rule,
-            reason: outcome.reason as u8,
-            padding: [0; 3],
-        };
-        self.tables.remember_datagram(&key, &datagram);
-        self.work.outcome.acl_rule
     }
 
     #[inline(always)]

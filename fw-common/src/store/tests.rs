@@ -50,7 +50,7 @@ impl<'a> Buckets<'a> for Nothing<'a> {
         LAYOUT
     }
     fn hash_word(self, index: u32) -> u64 {
-        self.0.get(index as usize).copied().unwrap()
+        self.0.get(index as usize).copied().unwrap_or_default()
     }
     fn counts(self) -> Option<&'a [Still; 2]> {
         None

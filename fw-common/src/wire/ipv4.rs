@@ -48,13 +48,10 @@ pub(super) fn parse<F: Frame>(
     let id = u32::from(u16::from_be_bytes([id_high, id_low]));
     let flags = u16::from_be_bytes([frag_high, frag_low]);
     packet.fragment_offset = flags & OFFSET_MASK;
-    packet.fragment = if packet.fragment_offset != 0 {
-        Fragment::Later { id }
-    } else if flags & MORE_FRAGMENTS != 0 {
-        Fragment::First { id }
-    } else {
-        Fragment::Whole
-    };
+    packet.fragment = if packet.fragment_offset != 0 { Fragment::Later { id } } else { Fragment::Whole };
+    if packet.fragment_offset == 0 && flags & MORE_FRAGMENTS != 0 {
+        packet.set_first(id, packet.end.wrapping_sub(transport));
+    }
     packet.source = Address::from_ipv4([s0, s1, s2, s3]);
     let destination = frame.load::<4>(start.wrapping_add(16)).ok_or(Reason::Ipv4Truncated)?;
     packet.destination = Address::from_ipv4(destination);

@@ -102,7 +102,7 @@ fn walk<F: Frame>(frame: &F, first: u8, payload: u32, packet: &mut Packet) -> Re
                 return Ok(());
             }
             if flags & 1 != 0 {
-                packet.fragment = Fragment::First { id };
+                packet.set_first(id, end.wrapping_sub(at).wrapping_sub(FRAGMENT_LEN));
             }
         }
         protocol = following;

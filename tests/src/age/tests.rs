@@ -18,7 +18,7 @@ fn datagrams_grow_old_together_with_their_clock() {
         padding: [0; 6],
     };
     let fresh =
-        Datagram { judged_ns: now_ns, generation: 1, acl_rule: 0, group_rule: 0, reason: 9, padding: [0; 3] };
+        Datagram { judged_ns: now_ns, generation: 1, acl_rule: 0, group_rule: 0, reason: 9, padding: 0, end: 1 };
     for (waits, stays) in [(&[30][..], true), (&[31], false), (&[25, 5], true), (&[25, 5, 1], false)] {
         let mut age = Age::default();
         let mut datagram = fresh;

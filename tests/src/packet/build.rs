@@ -98,6 +98,14 @@ impl Ip {
         if self.source.is_ipv4() { ethertype::IPV4 } else { ethertype::IPV6 }
     }
 
+    /// Bytes of a fragment that are its datagram's: behind the fragment header.
+    pub fn fragmentable_bytes(&self) -> usize {
+        let header = self.extensions.iter().rposition(|it| *it == Extension::Fragment);
+        let behind = header.and_then(|place| self.extensions.get(place + 1..)).unwrap_or_default();
+        let extensions: usize = behind.iter().map(|it| self.extension_bytes(it, 0).len()).sum();
+        extensions + self.body_bytes().len()
+    }
+
     fn v4(&self) -> Vec<u8> {
         let body = self.body_bytes();
         let words = (20 + self.options.len()) / 4;

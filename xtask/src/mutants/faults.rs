@@ -50,6 +50,7 @@ const COLUMNS: &str = "fw-userspace/src/compile/columns.rs";
 const CONNTRACK: &str = "fw-common/src/conntrack/mod.rs";
 const EXEMPT: &str = "fw-common/src/exempt.rs";
 const FRAGMENT: &str = "fw-common/src/fragment.rs";
+const FRAGMENTS: &str = "fw-common/src/layers/fragments.rs";
 const GROUPS: &str = "fw-common/src/layers/groups.rs";
 const IPV4: &str = "fw-common/src/wire/ipv4.rs";
 const IPV6: &str = "fw-common/src/wire/ipv6.rs";
@@ -269,5 +270,36 @@ pub(super) const FAULTS: &[Fault] = &[
         FRAGMENT,
         "self.generation == generation && now_ns",
         "self.generation <= generation && now_ns",
+    ),
+    fault(
+        "a later fragment may overlap its first",
+        FRAGMENT,
+        "later.fragment_offset < self.end",
+        "self.end == 0",
+    ),
+    fault(
+        "an IPv6 first fragment ends at once",
+        IPV6,
+        "set_first(id, end.wrapping_sub(at)",
+        "set_first(id, end.wrapping_sub(end)",
+    ),
+    fault(
+        "later fragments of TCP pass alone",
+        FRAGMENTS,
+        "let is_tcp = self.work.room.packet.protocol == protocol::TCP;",
+        "let is_tcp = self.work.room.packet.protocol == 0;",
+    ),
+    fault("later fragments pass alone to foreign addresses", FRAGMENTS, "&& !is_own) {", "&& false) {"),
+    fault(
+        "over IPv6 the protocol that a later fragment says it has is believed",
+        FRAGMENTS,
+        "const COLUMNS: u32 = 4;",
+        "const COLUMNS: u32 = 0;",
+    ),
+    fault(
+        "later fragments pass alone by whatever rule comes first",
+        FRAGMENTS,
+        "matches!(link.kind(), Kind::Value) && ",
+        "",
     ),
 ];

@@ -1,8 +1,12 @@
 //! What the proof says, counted in small; and how keys spread that are alike, with the hash that there was before, which
 //! none of these tests lets through.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-#![allow(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a panic is a test that fails")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    reason = "a panic is a test that fails"
+)]
 
 extern crate std;
 

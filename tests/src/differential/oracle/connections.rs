@@ -148,7 +148,7 @@ pub(super) fn quoted_flow(error: &Seen<'_>, quote: &Quote, direction: Direction)
     let is_sound = is_plain
         && quote.cut >= 8
         && error.piece == Piece::Whole
-        && !matches!(quoted.piece, Piece::Later(_))
+        && !matches!(quoted.piece, Piece::Later { .. })
         && quoted.source == error.destination;
     if is_sound { flow_of(&quoted, direction.reverse()) } else { None }
 }

@@ -6,6 +6,7 @@
 
 mod connections;
 mod flowing;
+mod fragments;
 mod opening;
 mod rules;
 mod seen;
@@ -20,7 +21,7 @@ use connections::{Belongs, flow_of, quoted_flow};
 pub use connections::{Class, Connection, Detail, Flow, State};
 pub use rules::Named;
 use rules::{AclSays, Admitted, Narrowed, ask_acl, ask_groups, is_service, narrowed, vpc_of, was_untracked};
-use seen::{Carried, Piece, Seen, always_passes, is_link_local, is_to_many, look, other};
+use seen::{Carried, Seen, always_passes, is_link_local, is_to_many, look, other};
 
 use super::history::{Quote, Said};
 use crate::packet::flag;
@@ -54,6 +55,8 @@ struct FirstFragment {
     /// Place, direction, ends, identification; the protocol for IPv4.
     key: (String, Direction, IpAddr, IpAddr, u32, u8),
     when: u64,
+    /// In bytes.
+    end: usize,
     answer: Answer,
 }
 
@@ -167,30 +170,6 @@ impl Oracle {
 }
 
 impl Memory {
-    fn judge(&mut self, crossing: &Crossing<'_, '_>) -> Answer {
-        let Crossing { at, direction, seen, .. } = *crossing;
-        let key = |id| {
-            let protocol = if seen.ipv6 { 0 } else { seen.protocol };
-            (at.to_owned(), direction, seen.source, seen.destination, id, protocol)
-        };
-        match seen.piece {
-            Piece::Whole => self.judge_layers(crossing),
-            Piece::First(id) => {
-                let answer = self.judge_layers(crossing);
-                self.fragments.retain(|first| first.key != key(id));
-                self.fragments.push(FirstFragment { key: key(id), when: self.now, answer: answer.clone() });
-                answer
-            }
-            Piece::Later(id) => {
-                let first = self.fragments.iter().find(|first| first.key == key(id));
-                match first.filter(|first| self.now - first.when <= 30) {
-                    Some(first) => first.answer.clone(),
-                    None => Answer::of(Reason::FragmentWithoutFirst),
-                }
-            }
-        }
-    }
-
     fn judge_layers(&mut self, crossing: &Crossing<'_, '_>) -> Answer {
         let Crossing { policy, interface, at, direction, seen, .. } = *crossing;
         if interface.is_some_and(|interface| fails_source_dest_check(interface, seen, direction)) {

@@ -54,7 +54,7 @@ pub(super) fn ask_acl<'p>(
 }
 
 /// In the subnet, or where no router goes.
-fn is_inside(blocks: &[IpNet], address: IpAddr) -> bool {
+pub(super) fn is_inside(blocks: &[IpNet], address: IpAddr) -> bool {
     let everywhere = match address {
         IpAddr::V4(a) => {
             a.is_broadcast() || a.is_unspecified() || a.is_link_local() || a.octets()[..3] == [224, 0, 0]
@@ -94,7 +94,7 @@ pub(super) fn ask_groups<'p>(
     Some(Admitted { named: (group, first.id.clone(), direction), reserved: first.reserved, untracked })
 }
 
-fn rules<'p>(
+pub(super) fn rules<'p>(
     policy: &'p Policy,
     interface: &'p Interface,
     direction: Direction,

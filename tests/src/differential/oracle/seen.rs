@@ -26,8 +26,15 @@ pub(super) struct Seen<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Whole,
-    First(u32),
-    Later(u32),
+    /// With the offset of what comes next, in bytes.
+    First {
+        id: u32,
+        end: usize,
+    },
+    Later {
+        id: u32,
+        offset: usize,
+    },
 }
 
 /// What a frame carries.
@@ -72,8 +79,7 @@ fn look_ip(ip: &Ip) -> Result<Seen<'_>, Reason> {
         icmp: None,
         tcp: None,
     };
-    if let Piece::Later(_) = piece {
-        let offset = ip.fragment.map_or(0, |fragment| fragment.offset_bytes);
+    if let Piece::Later { offset, .. } = piece {
         return if next == 6 && offset < 20 { Err(Reason::FragmentOverlapsHeader) } else { Ok(seen) };
     }
     match &ip.body {
@@ -97,8 +103,10 @@ fn is_mapped(address: IpAddr) -> bool {
 
 fn piece(ip: &Ip) -> Piece {
     match ip.fragment {
-        Some(fragment) if fragment.offset_bytes > 0 => Piece::Later(fragment.id),
-        Some(fragment) if fragment.more => Piece::First(fragment.id),
+        Some(fragment) if fragment.offset_bytes > 0 => {
+            Piece::Later { id: fragment.id, offset: fragment.offset_bytes.into() }
+        }
+        Some(fragment) if fragment.more => Piece::First { id: fragment.id, end: ip.fragmentable_bytes() },
         _ => Piece::Whole,
     }
 }
@@ -137,7 +145,7 @@ fn extensions(ip: &Ip) -> Result<u8, Reason> {
         match extension {
             Extension::HopByHop if place > 0 => return Err(Reason::Ipv6ExtensionOrder),
             Extension::Routing { kind: 0, .. } => return Err(Reason::Ipv6RoutingHeader0),
-            Extension::Fragment if matches!(piece(ip), Piece::Later(_)) => {
+            Extension::Fragment if matches!(piece(ip), Piece::Later { .. }) => {
                 return Ok(chain.get(place + 1).map_or(transport, number));
             }
             _ => {}
