@@ -1,13 +1,14 @@
 //! The test rig: frames, hosts in network namespaces, real traffic, and the cases that say what AWS does.
 //!
 //! [`packet`] writes frames, [`case`] reads `tests/cases/*.toml`, [`run`] runs them, [`differential`] makes up more,
-//! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires, [`traffic`] probes them with
-//! real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what came of
-//! it; [`bulk`] writes very large rules files; [`fuzz`] holds the targets of cargo-fuzz; [`structure`] counts what a
-//! packet costs the programs; [`workload`] is what is measured, [`instruments`] are what measures it, [`affinity`] keeps
-//! threads on CPUs, [`reload`] changes the rules under load; [`served`] runs `fwctl serve`, [`prometheus`] a real Prometheus
-//! beside it, [`samples`] reads a scrape without one, [`containers`] runs instances. What needs a namespace needs root;
-//! nothing here touches a device, an address or a sysctl outside the namespaces it made.
+//! [`kernel`] feeds the bytecode, [`age`] moves its time, [`netns`] builds hosts and wires, [`traffic`] probes them
+//! with real sockets, [`fwctl`] runs the command in them, [`tun`] brings in what no wire would and [`skb`] tells what
+//! came of it; [`nft`] is nftables, to compare with; [`bulk`] writes very large rules files; [`fuzz`] holds the
+//! targets of cargo-fuzz; [`structure`] counts what a packet costs the programs; [`workload`] is what is measured,
+//! [`instruments`] are what measures it, [`affinity`] keeps threads on CPUs, [`reload`] changes the rules under load;
+//! [`served`] runs `fwctl serve`, [`prometheus`] a real Prometheus beside it, [`samples`] reads a scrape without one,
+//! [`containers`] runs instances. What needs a namespace needs root; nothing here touches a device, an address or a
+//! sysctl outside the namespaces it made.
 
 pub mod affinity;
 pub mod age;
@@ -23,6 +24,7 @@ pub mod instruments;
 pub mod kernel;
 pub mod kill;
 pub mod netns;
+pub mod nft;
 pub mod packet;
 pub mod programs;
 pub mod prometheus;

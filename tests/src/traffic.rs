@@ -23,10 +23,10 @@ use crate::netns::Namespace;
 use crate::packet::Peer;
 
 pub use echo::Echo;
-pub use live::LiveTcp;
+pub use live::{LiveTcp, talk};
 pub use ping::{ping, ping_from};
 pub use raw::{Capture, Captured, Sender, capture, listen, send_frame, sender};
-pub use torrent::send_all;
+pub use torrent::{Torrent, send_all};
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Every verb is a file of its own and begins by making sure of the tools of the eBPF build.
 
+mod attacks;
 mod bench;
 mod build;
 mod cases;
@@ -66,6 +67,12 @@ Examples:
   cargo xtask soak --minutes 30
   cargo xtask soak --seed 4711    begin with the seed that a failure named";
 
+const ATTACKS_HELP: &str = "\
+Examples:
+  cargo xtask attacks                 everything, about 20 minutes
+  cargo xtask attacks --quick         a look at everything, about 7 minutes
+  cargo xtask attacks blind tricks    these parts";
+
 const BENCH_HELP: &str = "\
 Examples:
   cargo xtask bench                  everything, about 15 minutes
@@ -121,6 +128,9 @@ enum Verb {
     /// Compare core, oracle and bytecode over random rules and histories (needs root)
     #[command(after_help = SOAK_HELP)]
     Soak(soak::Options),
+    /// Attack fwctl and nftables as strangers would who see no packets, print a table (needs root)
+    #[command(after_help = ATTACKS_HELP)]
+    Attacks(attacks::Options),
     /// Show with real packets what groups and network ACLs do (needs root)
     Demo,
     /// Count what the programs hold and what the verifier spent, against recorded ceilings (needs root)
@@ -155,6 +165,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::run(&options),
         Verb::Cases(options) => cases::run(&options),
         Verb::Soak(options) => soak::run(&options),
+        Verb::Attacks(options) => attacks::run(&options),
         Verb::Demo => demo::run(),
         Verb::Verify(options) => verify::run(&options),
         Verb::Bench(options) => bench::run(&options),

@@ -217,6 +217,14 @@ impl Connection {
         self.set_status(status);
     }
 
+    /// Becomes a copy of another, word by word: as one value it would be on the stack in between.
+    #[inline(always)]
+    pub fn copy<R: Record>(&mut self, other: &Connection<R>) {
+        for index in 0..WORDS {
+            self.0.set_word(index, other.0.word(index));
+        }
+    }
+
     /// What an entry of these has earned that nothing has proven yet.
     #[inline(always)]
     pub fn first_class(&self) -> Class {

@@ -9,7 +9,7 @@ use crate::packet::{protocol, tcp_flags};
 use crate::related::SubjectKind;
 use crate::tables::TableFull;
 use crate::verdict::Reason;
-use crate::{Direction, Tables};
+use crate::{Direction, Tables, wire};
 
 impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Whether a SYN may come in is its own rules' word alone, whatever is tracked: so a flood of them is refused before it
@@ -227,26 +227,27 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// Applies the packet to its connection. `None` where there is none, or none that still counts.
     #[inline(always)]
     pub(super) fn follow(&mut self) -> Option<Reason> {
-        let key = &self.work.subject.key;
-        let Some(mut connection) = self.tables.connection(key) else {
+        let Some(mut connection) = self.tables.connection(&self.work.subject.key) else {
             self.work.is_unknown = 1;
             return None;
         };
         let now_ns = self.tables.now_ns();
         let change = self.work.effect == Effect::Commit;
         let bytes = u64::from(self.work.bytes);
-        let packet = &self.work.room.packet;
-        let (direction, timers) = (self.direction(), self.interface);
-        let step = if self.tables.records() {
+        let (tables, direction, timers) = (self.tables, self.direction(), self.interface);
+        // The copy is in map memory as well: on the stack the verifier would tell all of its values apart.
+        let Scratch { room: wire::Room { packet, .. }, opening: copy, .. } = &mut *self.work;
+        let step = if tables.records() {
             let rare = |connection: &mut _, packet: &_, direction, is_quiet| {
-                self.tables.begin_or_end(connection, packet, direction, is_quiet)
+                tables.begin_or_end(connection, packet, direction, is_quiet)
             };
             connection.step(packet, bytes, direction, now_ns, timers, change, rare)
         } else {
-            let mut copy = connection.copied();
+            copy.copy(&connection);
+            tables.reread(copy);
             let state = copy.status().state();
             let rare = |copy: &mut _, packet: &_, direction, is_quiet| {
-                self.tables.begin_or_end_copy(copy, packet, direction, is_quiet)
+                tables.begin_or_end_copy(copy, packet, direction, is_quiet)
             };
             let step = copy.step(packet, bytes, direction, now_ns, timers, change, rare);
             let is_over = matches!(step, Step::Expired | Step::Reopens);
@@ -257,7 +258,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             Step::Belongs => Some(Reason::Established),
             Step::Unfit => Some(Reason::OutOfWindow),
             Step::OneSided => Some(Reason::OneSided),
-            Step::Earns(class) => match self.tables.promote(key, class) {
+            Step::Earns(class) => match tables.promote(&self.work.subject.key, class) {
                 Ok(()) => Some(Reason::Established),
                 Err(_) => Some(Reason::AllowanceExceeded),
             },

@@ -7,7 +7,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockFilter, Socket, Type};
 
 use super::timeout;
 use crate::netns::Namespace;
@@ -80,6 +80,23 @@ impl Capture {
     /// Sends a frame out of the device.
     pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
         self.socket.send(frame)
+    }
+
+    /// From now on only frames for IPv4 addresses that begin with these three bytes: the kernel leaves out all others before
+    /// they take room, which is what makes a flood bearable.
+    pub fn only_for(&self, network: [u8; 3]) -> Result<()> {
+        let step = |code: u32, jt, jf, k| SockFilter::new(code as u16, jt, jf, k);
+        let [a, b, c] = network;
+        let program = [
+            step(libc::BPF_LD | libc::BPF_H | libc::BPF_ABS, 0, 0, 12),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 4, libc::ETH_P_IP as u32),
+            step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 30),
+            step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, 0xffff_ff00),
+            step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, u32::from_be_bytes([a, b, c, 0])),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+            step(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        ];
+        self.socket.attach_filter(&program).context("cannot choose among frames")
     }
 
     /// What has come in by now, without waiting.

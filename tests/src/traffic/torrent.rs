@@ -19,20 +19,42 @@ const UNDER_WAY: usize = 64 << 10;
 /// Sends all frames out of a device, again and again, as fast as one CPU does; how many that were. Each was received by the
 /// device at the other end when this returns, or is about to be.
 pub fn send_all(namespace: &Namespace, device: &str, frames: &[Vec<u8>], rounds: usize) -> Result<u64> {
-    let socket = open(namespace, device, NONE)?;
-    socket.set_send_buffer_size(UNDER_WAY).context("cannot shorten the queue of a socket")?;
+    let torrent = Torrent::open(namespace, device)?;
     let mut sent = 0;
     for _ in 0..rounds {
-        for batch in frames.chunks(BATCH) {
-            sent += send_batch(&socket, batch).with_context(|| format!("{sent} frames were sent"))?;
-        }
+        sent += torrent.send(frames).with_context(|| format!("{sent} frames were sent"))?;
     }
     Ok(sent)
 }
 
-fn send_batch(socket: &Socket, frames: &[Vec<u8>]) -> io::Result<u64> {
+/// The way to send frames as [`send_all`] does, which are made up as one goes.
+#[derive(Debug)]
+pub struct Torrent {
+    socket: Socket,
+}
+
+impl Torrent {
+    /// Out of a device.
+    pub fn open(namespace: &Namespace, device: &str) -> Result<Self> {
+        let socket = open(namespace, device, NONE)?;
+        socket.set_send_buffer_size(UNDER_WAY).context("cannot shorten the queue of a socket")?;
+        Ok(Self { socket })
+    }
+
+    /// Sends them once, in order; how many they were.
+    pub fn send<F: AsRef<[u8]>>(&self, frames: &[F]) -> Result<u64> {
+        let mut sent = 0;
+        for batch in frames.chunks(BATCH) {
+            sent += send_batch(&self.socket, batch).context("cannot send frames")?;
+        }
+        Ok(sent)
+    }
+}
+
+fn send_batch<F: AsRef<[u8]>>(socket: &Socket, frames: &[F]) -> io::Result<u64> {
     let mut parts: Vec<libc::iovec> = frames
         .iter()
+        .map(AsRef::as_ref)
         .map(|frame| libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() })
         .collect();
     let header = |part: &mut libc::iovec| {

@@ -209,7 +209,7 @@ impl<R: Record> Connection<R> {
 /// How far a connection is by those who have closed.
 #[inline(always)]
 pub(in super::super) fn state_by_fins(status: Status, state: State) -> State {
-    match status.flags() / Connection::FIN & 3 {
+    match (status.flags() / Connection::FIN) & 3 {
         0 => state,
         3 => State::Closed,
         _ => State::HalfClosed,

@@ -5,18 +5,13 @@
 //! our filter always looks for: every rule that is not there makes nftables faster.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use fw_tests::netns::Namespace;
+pub(crate) use fw_tests::nft::{is_installed, put};
 use ipnet::IpNet;
 
 use crate::sets::{LIST_PORTS, Set, Term};
-
-/// Seconds that a form may take to load; what takes longer is left out. nft 1.0.6 takes minutes for tens of thousands
-/// of concatenated intervals.
-const SECONDS_TO_LOAD: u32 = 30;
 
 /// How the rules are written, and where they hook in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,32 +24,9 @@ pub(crate) enum Form {
     Tracked,
 }
 
-/// Whether `nft` is there.
-pub(crate) fn is_installed() -> bool {
-    Command::new("nft").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
 /// Puts a set in force for `eth0` of the namespace.
 pub(crate) fn load(namespace: &Namespace, set: &Set, form: Form) -> Result<()> {
     put(namespace, &ruleset(set, form))
-}
-
-/// Puts rules in force.
-pub(crate) fn put(namespace: &Namespace, text: &str) -> Result<()> {
-    let seconds = SECONDS_TO_LOAD.to_string();
-    let mut nft = namespace.command("timeout", [seconds.as_str(), "nft", "-f", "-"]);
-    let mut child = nft.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    // It may end before it has read everything; its status says why.
-    let written = child.stdin.take().context("no pipe to nft")?.write_all(text.as_bytes());
-    let output = child.wait_with_output()?;
-    match output.status.code() {
-        Some(0) => written.context("nft did not read its rules"),
-        Some(124) => bail!("nft takes more than {SECONDS_TO_LOAD} s to load it"),
-        _ => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("nft: {}", said.lines().next().unwrap_or("it says nothing"))
-        }
-    }
 }
 
 fn ruleset(set: &Set, form: Form) -> String {
