@@ -89,7 +89,8 @@ pub struct MemoryTables {
     pub now_ns: Cell<u64>,
     /// Kept connections that fit.
     pub max_connections: usize,
-    connections: Table,
+    kept: Table,
+    unproven: Table,
     datagrams: RefCell<HashMap<FragmentKey, Datagram>>,
     ethertypes: RefCell<HashMap<(u32, u16), u64>>,
 }
@@ -114,15 +115,17 @@ impl MemoryTables {
 
     /// Forgets connections, fragments and ethertypes; rules and clock stay.
     pub fn forget(&self) {
-        self.connections.borrow_mut().clear();
+        self.kept.borrow_mut().clear();
+        self.unproven.borrow_mut().clear();
         self.datagrams.borrow_mut().clear();
         self.ethertypes.borrow_mut().clear();
     }
 
     /// All connections with their class.
     pub fn connections(&self) -> Vec<(FlowKey, Connection, Class)> {
-        let connections = self.connections.borrow();
-        connections.iter().map(|(key, (connection, class))| (*key, *connection, *class)).collect()
+        let (kept, unproven) = (self.kept.borrow(), self.unproven.borrow());
+        let all = kept.iter().chain(unproven.iter());
+        all.map(|(key, (connection, class))| (*key, *connection, *class)).collect()
     }
 }
 
@@ -148,29 +151,28 @@ impl<'a> Tables<'a> for &'a MemoryTables {
     }
 
     fn connection(self, key: &FlowKey) -> Option<Connection<Entry<'a>>> {
-        let table = &self.connections;
-        table.borrow().contains_key(key).then_some(Connection(Entry { table, key: *key }))
+        let tables = [&self.kept, &self.unproven];
+        let table = tables.into_iter().find(|table| table.borrow().contains_key(key))?;
+        Some(Connection(Entry { table, key: *key }))
     }
 
     fn forget(self, key: &FlowKey) {
-        self.connections.borrow_mut().remove(key);
+        self.kept.borrow_mut().remove(key);
+        self.unproven.borrow_mut().remove(key);
     }
 
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.connections.borrow_mut().remove(key);
+        self.forget(key);
         self.make_room(connection.status().flags())?;
-        self.connections.borrow_mut().insert(*key, (*connection, class));
+        let table = if class.is_kept() { &self.kept } else { &self.unproven };
+        table.borrow_mut().insert(*key, (*connection, class));
         Ok(())
     }
 
     fn promote(self, key: &FlowKey, class: Class) -> Result<(), TableFull> {
-        let Some(entry) = self.connections.borrow().get(key).copied() else { return Ok(()) };
-        let (connection, before) = entry;
-        if !before.is_kept() {
-            // Gone either way: a flow that finds no room must not live on.
-            self.insert(key, &connection, class)?;
-        }
-        Ok(())
+        // Gone either way: a flow that finds no room must not live on.
+        let Some((connection, _)) = self.unproven.borrow_mut().remove(key) else { return Ok(()) };
+        self.insert(key, &connection, class)
     }
 
     fn has_room(self, _key: &FlowKey, flags: u8, _class: Class) -> bool {
@@ -198,15 +200,11 @@ impl MemoryTables {
         let max = self.max_connections as u32;
         let kept = if flags & Connection::RESERVED != 0 { 0 } else { reserved_connections(max) };
         let limit = max.saturating_sub(kept) as usize;
-        let kept = || self.connections.borrow().values().filter(|(_, class)| class.is_kept()).count();
-        // As many entries as may be kept are few enough in any case.
-        if self.connections.borrow().len() < limit || kept() < limit {
-            return Ok(());
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= limit {
+            let now_ns = self.now_ns.get();
+            kept.retain(|_, (connection, _)| !connection.is_expired(now_ns));
         }
-        let now_ns = self.now_ns.get();
-        let is_over =
-            |connection: &Connection, class: &Class| class.is_kept() && connection.is_expired(now_ns);
-        self.connections.borrow_mut().retain(|_, (connection, class)| !is_over(connection, class));
-        if kept() < limit { Ok(()) } else { Err(TableFull) }
+        if kept.len() >= limit { Err(TableFull) } else { Ok(()) }
     }
 }
