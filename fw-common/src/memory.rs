@@ -162,7 +162,7 @@ impl<'a> Tables<'a> for &'a MemoryTables {
     }
 
     fn insert(self, key: &FlowKey, connection: &Connection, class: Class) -> Result<(), TableFull> {
-        self.forget(key);
+        Tables::forget(self, key);
         self.make_room(connection.status().flags())?;
         let table = if class.is_kept() { &self.kept } else { &self.unproven };
         table.borrow_mut().insert(*key, (*connection, class));

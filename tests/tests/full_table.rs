@@ -23,7 +23,10 @@ const RULES: &str = r#"{
 fn a_full_table_refuses_new_flows_keeps_the_reserved_slice_and_recovers() {
     let mut table = Table::new().unwrap();
     for client in 0..MAX - RESERVED {
-        assert_eq!(table.connect(client, 9000), [Reason::GroupRule, Reason::Established, Reason::Established]);
+        assert_eq!(
+            table.connect(client, 9000),
+            [Reason::GroupRule, Reason::Established, Reason::Established]
+        );
     }
     assert_eq!(table.ask(5000, 9000), Reason::AllowanceExceeded, "one too many");
     assert_eq!(table.ask(5000, 9000), Reason::AllowanceExceeded, "nor the second time");

@@ -46,10 +46,18 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
     /// The key of the packet's connection. That of ICMP was read from the frame before.
     #[inline(always)]
     pub(super) fn name_subject(&mut self) {
-        let direction = self.direction();
-        let packet = &self.work.room.packet;
-        if !packet.is_icmp() {
-            self.work.subject.own(packet, direction);
+        if !self.work.room.packet.is_icmp() {
+            // Two ways, and what follows reads it from memory again: else it is one way with a choice for each field.
+            match self.direction() {
+                Direction::Ingress => {
+                    self.work.subject.own(&self.work.room.packet, Direction::Ingress);
+                    self.tables.reread(self.work);
+                }
+                Direction::Egress => {
+                    self.tables.reread(self.work);
+                    self.work.subject.own(&self.work.room.packet, Direction::Egress);
+                }
+            }
         }
         self.work.subject.key.zone = self.interface.zone();
         self.work.is_unknown = 0;

@@ -31,7 +31,9 @@ pub(super) fn decision(decision: &Decision, compiled: &Compiled) {
             assert!(decision.acl_rule != 0 && decision.group_rule == 0, "{decision:?}");
         }
         Reason::GroupRule | Reason::Adopted => assert!(decision.group_rule != 0, "{decision:?}"),
-        Reason::Established | Reason::OneSided | Reason::OutOfWindow | Reason::Related => assert_eq!(decision.group_rule, 0, "{decision:?}"),
+        Reason::Established | Reason::OneSided | Reason::OutOfWindow | Reason::Related => {
+            assert_eq!(decision.group_rule, 0, "{decision:?}")
+        }
         _ => assert_eq!((decision.acl_rule, decision.group_rule), (0, 0), "{decision:?}"),
     }
 }

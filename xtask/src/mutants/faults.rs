@@ -52,13 +52,15 @@ const EXEMPT: &str = "fw-common/src/exempt.rs";
 const FRAGMENT: &str = "fw-common/src/fragment.rs";
 const FRAGMENTS: &str = "fw-common/src/layers/fragments.rs";
 const GROUPS: &str = "fw-common/src/layers/groups.rs";
+const HANDSHAKE: &str = "fw-common/src/conntrack/tcp/handshake.rs";
 const IPV4: &str = "fw-common/src/wire/ipv4.rs";
 const IPV6: &str = "fw-common/src/wire/ipv6.rs";
 const LAYERS: &str = "fw-common/src/layers/mod.rs";
 const PLAIN: &str = "fw-common/src/wire/plain.rs";
 const RELATED: &str = "fw-common/src/related.rs";
 const ROWS: &str = "fw-userspace/src/compile/rows.rs";
-const TCP: &str = "fw-common/src/conntrack/tcp.rs";
+const STATE: &str = "fw-common/src/conntrack/state.rs";
+const STREAM: &str = "fw-common/src/conntrack/tcp/stream.rs";
 const STATUS: &str = "fw-common/src/conntrack/status.rs";
 const TAGS: &str = "fw-common/src/store/tags.rs";
 const TRANSPORT: &str = "fw-common/src/wire/transport.rs";
@@ -190,8 +192,8 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "a segment without ACK is adopted",
         GROUPS,
-        "is_adopting && has_ack &&",
-        "is_adopting && (has_ack || true) &&",
+        "if has_ack && self.tables",
+        "if (has_ack || true) && self.tables",
     ),
     fault(
         "connections of one interface serve another",
@@ -208,12 +210,12 @@ pub(super) const FAULTS: &[Fault] = &[
     fault(
         "a SYN against the direction of a live connection belongs to it",
         CONNTRACK,
-        "if is_syn && !is_handshake(state) &&",
-        "if is_syn && is_handshake(state) &&",
+        "if !is_handshake(state) && direction",
+        "if is_handshake(state) && direction",
     ),
     fault(
         "a SYN does not reopen a closed connection",
-        CONNTRACK,
+        STATE,
         "matches!(state, State::Closed | State::Reset)",
         "matches!(state, State::Reset)",
     ),
@@ -225,21 +227,39 @@ pub(super) const FAULTS: &[Fault] = &[
     ),
     fault(
         "a RST ends a connection whatever its sequence",
-        TCP,
-        "if self.fits(status, packet, direction) { Some(State::Reset) } else { None }",
-        "Some(State::Reset)",
+        STREAM,
+        "if is_acked || packet.sequence == end {",
+        "if true {",
     ),
     fault(
         "a FIN counts whatever its sequence",
-        TCP,
-        "if !self.fits(status, packet, direction) {",
-        "if packet.payload_len > 65_535 {",
+        STREAM,
+        "let is_next = start == end || behind == end || is_expected;",
+        "let is_next = true;",
     ),
     fault(
         "late segments keep a closed connection alive",
-        TCP,
-        "(State::Closed | State::Reset, _) => None,",
-        "(State::Closed, _) => None,",
+        STREAM,
+        "if matches!(state, State::Closed) && !is_fin {",
+        "if false && !is_fin {",
+    ),
+    fault(
+        "a handshake is done by any acknowledgement",
+        HANDSHAKE,
+        "if (ack != high && ack != low) || (is_syn",
+        "if (is_syn",
+    ),
+    fault(
+        "a segment counts whatever it acknowledges",
+        STREAM,
+        "start > granted.wrapping_shl(1) || ack > most {",
+        "start > granted.wrapping_shl(1) {",
+    ),
+    fault(
+        "what the other side sends is believed after half a minute",
+        STREAM,
+        "if matches!(direction, Direction::Ingress) {\n            return if is_anchored",
+        "if false {\n            return if is_anchored",
     ),
     fault(
         "what has expired makes no room in a full table",

@@ -252,7 +252,7 @@ impl Connection {
         self.bytes += bytes;
         let means = match (&mut self.talk, seen.tcp) {
             (Some(talk), Some(tcp)) => {
-                let is_first_piece = matches!(seen.piece, Piece::First(_));
+                let is_first_piece = matches!(seen.piece, Piece::First { .. });
                 talk.hear(self.state, tcp, direction, now - self.last, is_first_piece)
             }
             _ => Means::Becomes(self.after_datagram(direction, now)),
