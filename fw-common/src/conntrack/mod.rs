@@ -305,10 +305,10 @@ impl<R: Record> Connection<R> {
     }
 
     /// Applies one packet. With `change` off nothing is written: another layer drops the packet. `rare` is
-    /// [`begin_or_end`], perhaps as a function of its own.
+    /// [`begin_or_end`], perhaps as a function of its own; without `IS_FAST` it has all segments.
     #[inline(always)]
     #[allow(clippy::too_many_arguments, reason = "inlined at its only call")]
-    pub fn step(
+    pub fn step<const IS_FAST: bool>(
         &mut self,
         packet: &Packet,
         bytes: u64,
@@ -340,7 +340,7 @@ impl<R: Record> Connection<R> {
         windows.count();
         self.0.set_word(BYTES, self.bytes().wrapping_add(bytes));
         let effect = if is_tcp {
-            self.follow_tcp(&mut status, windows, packet, direction, idle_ns, rare)
+            self.follow_tcp::<IS_FAST>(&mut status, windows, packet, direction, idle_ns, rare)
         } else {
             self.set_windows(windows);
             let age = tick(now_ns).wrapping_sub(self.created());

@@ -249,7 +249,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             let rare = |connection: &mut _, packet: &_, direction, is_quiet| {
                 tables.begin_or_end(connection, packet, direction, is_quiet)
             };
-            connection.step(packet, bytes, direction, now_ns, timers, change, rare)
+            connection.step::<true>(packet, bytes, direction, now_ns, timers, change, rare)
         } else {
             copy.copy(&connection);
             tables.reread(copy);
@@ -257,7 +257,7 @@ impl<'a, T: Tables<'a>> Case<'a, '_, T> {
             let rare = |copy: &mut _, packet: &_, direction, is_quiet| {
                 tables.begin_or_end_copy(copy, packet, direction, is_quiet)
             };
-            let step = copy.step(packet, bytes, direction, now_ns, timers, change, rare);
+            let step = copy.step::<false>(packet, bytes, direction, now_ns, timers, change, rare);
             let is_over = matches!(step, Step::Expired | Step::Reopens);
             self.work.state = if is_over { None } else { Some(state) };
             step

@@ -29,7 +29,7 @@ use crate::packet::{Packet, tcp_flags};
 impl<R: Record> Connection<R> {
     /// Applies a segment. `windows` are the connection's, with this packet; so long ago something had an effect.
     #[inline(always)]
-    pub(super) fn follow_tcp(
+    pub(super) fn follow_tcp<const IS_FAST: bool>(
         &mut self,
         status: &mut Status,
         windows: Windows,
@@ -39,7 +39,8 @@ impl<R: Record> Connection<R> {
         rare: impl FnOnce(&mut Self, &Packet, Direction, bool) -> u32,
     ) -> Effect {
         let state = status.state();
-        if !is_control(packet) && matches!(state, State::Established | State::HalfClosed) {
+        let is_usual = !is_control(packet) && matches!(state, State::Established | State::HalfClosed);
+        if IS_FAST && is_usual {
             return self.flow(status, state, windows, packet, direction, || Status::is_quiet(idle_ns));
         }
         self.set_windows(windows);

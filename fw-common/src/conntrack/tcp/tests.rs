@@ -52,7 +52,15 @@ impl Rig {
 
     fn step(&mut self, by_opener: bool, packet: Packet) -> Step {
         let direction = if by_opener { self.opener } else { self.opener.reverse() };
-        self.connection.step(&packet, 60, direction, self.now, InterfaceLine(&line()), true, begin_or_end)
+        self.connection.step::<true>(
+            &packet,
+            60,
+            direction,
+            self.now,
+            InterfaceLine(&line()),
+            true,
+            begin_or_end,
+        )
     }
 
     fn state(&self) -> State {
