@@ -151,7 +151,7 @@ fn no_segment_of_a_sender_who_does_not_know_the_numbers_changes_anything() {
                     let packet = segment(flags, sequence, acknowledgement, len);
                     // The other side's: whoever sends as this one is it. Half a minute later, so that it shows.
                     let now = NOW + 9 * S;
-                    let step = connection.step(
+                    let step = connection.step::<true>(
                         &packet,
                         60,
                         Ingress,
