@@ -91,13 +91,16 @@ impl Worlds {
         );
         let by_group = matches!(by_leg.reason.layer(), Layer::SecurityGroup | Layer::Conntrack);
         assert!(!by_group, "a leg has no groups: {by_leg:?}");
-        // What the frame alone decides, it decides alike for all rules.
-        if by_closed.reason.layer() == Layer::Parse || invariants::is_always(by_closed.reason) {
+        // What the frame alone decides, it decides alike for all rules. Whether a later fragment passes without its first is a
+        // matter of rules.
+        let is_refused =
+            by_closed.reason.layer() == Layer::Parse && by_closed.reason != Reason::FragmentWithoutFirst;
+        if is_refused || invariants::is_always(by_closed.reason) {
             for by in [by_closed_group, by_open, by_mixed] {
                 assert_eq!(by.reason, by_closed.reason, "the rules matter for a frame that they cannot see");
             }
         }
-        if by_closed.reason.layer() == Layer::Parse {
+        if is_refused {
             assert_eq!(by_leg.reason, by_closed.reason, "a leg parses alike");
         }
         let observed = judge(observed, seen, used);

@@ -1,5 +1,7 @@
 //! Pieces of datagrams: later ones follow the first, and overlap nothing of it.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use fw_common::{Direction, Reason, Verdict};
 use fw_userspace::model::Traffic;
 
@@ -47,7 +49,9 @@ fn alone(crossing: &Crossing<'_, '_>) -> Option<Answer> {
     // Only an interface's first address counts, where it must be the interface's own or lie in its subnet.
     let mut addresses = interface.into_iter().flat_map(|interface| &interface.addresses);
     let usual = addresses.find(|address| address.is_ipv6() == seen.ipv6);
-    let is_own = usual == Some(&seen.local(direction));
+    // Without one it is the address that nobody has, which is inside every subnet as well.
+    let nobody = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let is_own = *usual.unwrap_or(&nobody) == seen.local(direction);
     let subnet = interface.map_or(Some(at), |interface| interface.subnet.as_deref());
     let is_neighbour =
         subnet.is_some_and(|subnet| is_inside(&policy.subnets[subnet].cidr_blocks, seen.remote(direction)));
