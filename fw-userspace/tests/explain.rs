@@ -233,10 +233,6 @@ fn a_way_is_told_for_all_ports_that_a_client_may_choose() {
 
 /// A capture in which a connection is opened, and a stray segment.
 fn capture() -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        bytes.extend(word.to_le_bytes());
-    }
     let (client, server) = ([198, 51, 100, 7], [10, 0, 1, 10]);
     let segments = [
         (client, server, 51_000, 443, 0x02, 1, 0),
@@ -245,8 +241,17 @@ fn capture() -> Vec<u8> {
         (client, server, 52_000, 443, 0x10, 9, 9),
         ([192, 0, 2, 1], [192, 0, 2, 2], 1, 2, 0x02, 1, 0),
     ];
+    captured(&segments)
+}
+
+/// One segment a second.
+fn captured(segments: &[Segment]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        bytes.extend(word.to_le_bytes());
+    }
     for (second, segment) in (0u32..).zip(segments) {
-        let frame = tcp(segment);
+        let frame = tcp(*segment);
         for word in [1_700_000_000 + second, 0, frame.len() as u32, frame.len() as u32] {
             bytes.extend(word.to_le_bytes());
         }
@@ -289,6 +294,21 @@ fn a_capture_is_a_conversation() {
     ];
     assert_eq!(groups, expected);
     assert_eq!(answer["cut_off"], Value::Null);
+}
+
+#[test]
+fn a_connection_whose_answers_are_not_seen_is_explained() {
+    let (client, server) = ([198, 51, 100, 7], [10, 0, 1, 10]);
+    let syn = (client, server, 51_000, 443, 0x02, 1, 0);
+    let answer = (server, client, 443, 51_000, 0x12, 500, 2);
+    let ack = (client, server, 51_000, 443, 0x10, 2, 501);
+    let meaning = "one_sided: its answers are not seen here, so it ends after 120 s";
+    let said = |name: &str, segments: &[Segment]| {
+        let file = file(name, &captured(segments));
+        stdout(&explain(&["--interface", "eni-web", "--pcap", &file])).contains(meaning)
+    };
+    assert!(said("half.pcap", &[syn, ack, ack]));
+    assert!(!said("both.pcap", &[syn, answer, ack]));
 }
 
 #[test]

@@ -334,6 +334,31 @@ fn cases() -> Vec<Case> {
         (PathMtuBlocked, "security_groups/web", json!({ "ingress": [too_big(), open(443)] }), ""),
         // Tracked: not everything may leave.
         (PathMtuBlocked, "security_groups/web", json!({ "ingress": [open(443)], "egress": [open(443)] }), ""),
+        // By the name of the subnet, by an address in it; then an instance's device, and an address elsewhere.
+        (
+            ConnectionsOneSided,
+            "interfaces/more",
+            json!({ "device": "eth1", "subnet": "a", "security_groups": ["lb"] }),
+            "interfaces.web",
+        ),
+        (
+            ConnectionsOneSided,
+            "interfaces/more",
+            json!({ "device": "eth1", "addresses": ["10.0.1.9"], "security_groups": ["lb"] }),
+            "interfaces.web",
+        ),
+        (
+            ConnectionsOneSided,
+            "interfaces/more",
+            json!({ "device": "veth1", "faces": "instance", "subnet": "a", "security_groups": ["lb"] }),
+            "",
+        ),
+        (
+            ConnectionsOneSided,
+            "interfaces/more",
+            json!({ "device": "eth1", "addresses": ["10.0.2.9"], "security_groups": ["lb"] }),
+            "",
+        ),
         (
             InterfaceUnfiltered,
             "interfaces/more",
@@ -413,6 +438,24 @@ fn a_reference_to_nobody_beside_others_is_named() {
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert_eq!(findings[0].code, Code::GroupReferenceEmpty);
     assert_eq!(findings[0].path, "security_groups.web.ingress[0].security_groups[1]");
+}
+
+/// What is not tracked is not one-sided, and what is picked up goes on.
+#[test]
+fn two_devices_of_a_subnet_matter_where_they_track() {
+    let more = json!({ "device": "eth1", "subnet": "a", "security_groups": ["web"] });
+    let said = |group: Value, settings: Value| {
+        let mut document = with("interfaces/more", more.clone());
+        document["security_groups"]["web"] = group;
+        document["settings"] = settings;
+        findings(&document).iter().filter(|found| found.code == Code::ConnectionsOneSided).count()
+    };
+    let everything = json!({ "protocol": "all", "cidr_blocks": ["0.0.0.0/0", "::/0"] });
+    let open = json!({ "ingress": [everything], "egress": [everything] });
+    let office = json!({ "ingress": [ports("tcp", 443, json!({ "cidr_blocks": ["198.51.100.0/24"] }))] });
+    assert_eq!(said(office.clone(), json!({})), 1);
+    assert_eq!(said(open, json!({})), 0);
+    assert_eq!(said(office, json!({ "mid_stream": "pickup" })), 0);
 }
 
 #[test]

@@ -68,8 +68,8 @@ pub use image::{Damaged, Held};
 pub use members::{Change, CompileAnew, Members};
 pub use numbering::{Numbering, Numbers};
 pub(crate) use rows::Passing;
-pub(crate) use tracking::untracked_tcp;
 pub use tracking::{Older, OpenRules, older_connections};
+pub(crate) use tracking::{tracks_tcp, untracked_tcp};
 
 /// Which layer a rule belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

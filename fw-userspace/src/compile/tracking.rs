@@ -144,6 +144,29 @@ pub(crate) fn untracked_tcp(policy: &Policy, groups: &[String]) -> [bool; 2] {
     [!tcp4.is_empty(), !tcp6.is_empty()]
 }
 
+/// Whether a rule of these groups admits TCP flows that are tracked.
+pub(crate) fn tracks_tcp(policy: &Policy, groups: &[String]) -> bool {
+    let untracked = tcp_of(&untracked_ports(policy, groups));
+    groups.iter().filter_map(|name| policy.security_groups.get(name)).any(|group| {
+        [&group.ingress, &group.egress].into_iter().zip(&untracked).any(|(rules, untracked)| {
+            rules.iter().any(|rule| {
+                untracked.iter().enumerate().any(|(family, untracked)| {
+                    names_family(rule, policy, family == 0)
+                        && keys(rule.traffic, family, Column::Tcp, false)
+                            .is_some_and(|ports| !covers(untracked, &[ports]))
+                })
+            })
+        })
+    })
+}
+
+/// Whether a peer of the rule can be of this family; a group's members may be of both.
+fn names_family(rule: &GroupRule, policy: &Policy, ipv4: bool) -> bool {
+    let lists = rule.prefix_lists.iter().filter_map(|name| policy.prefix_lists.get(name));
+    let mut nets = lists.flat_map(|list| &list.entries).chain(&rule.cidr_blocks);
+    !rule.security_groups.is_empty() || nets.any(|net| net.addr().is_ipv4() == ipv4)
+}
+
 fn untracked_ports(policy: &Policy, groups: &[String]) -> Untracked {
     let groups: Vec<_> = groups.iter().filter_map(|name| policy.security_groups.get(name)).collect();
     let open = |rules: &mut dyn Iterator<Item = &GroupRule>| -> Vec<(Traffic, [bool; 2])> {

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::scalar::Name;
 use super::types::{
-    Document, DocumentEntry, DocumentNetworkAcl, DocumentPrefixList, DocumentRule, DocumentSecurityGroup,
+    Document, DocumentEntry, DocumentInterface, DocumentNetworkAcl, DocumentPrefixList, DocumentRule,
+    DocumentSecurityGroup,
 };
 use super::value::{At, Field, List, Named, NamedItem};
 use crate::lint::Place;
@@ -17,6 +18,7 @@ pub(super) struct Places<'d> {
     acls: Index<'d, DocumentNetworkAcl>,
     groups: Index<'d, DocumentSecurityGroup>,
     lists: Index<'d, DocumentPrefixList>,
+    interfaces: Index<'d, DocumentInterface>,
     /// The CIDRs of the rules that something was said of, without host bits.
     nets: HashMap<(&'d str, Direction, usize), HashMap<IpNet, usize>>,
     /// The entries of the ACLs that something was said of, by their numbers.
@@ -34,6 +36,7 @@ impl<'d> Places<'d> {
             acls: index(&document.network_acls),
             groups: index(&document.security_groups),
             lists: index(&document.prefix_lists),
+            interfaces: index(&document.interfaces),
             nets: HashMap::new(),
             entries: HashMap::new(),
         }
@@ -56,6 +59,7 @@ impl<'d> Places<'d> {
                 self.in_rule(name, direction, index, |rule| named(&rule.prefix_lists, list))
             }
             Place::PrefixList(name) => self.lists.get(name).map(|list| list.key_at),
+            Place::Interface(name) => self.interfaces.get(name).map(|interface| interface.key_at),
         }
         .unwrap_or_default()
     }

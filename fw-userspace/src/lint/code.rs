@@ -105,6 +105,9 @@ codes! {
     /// Flows of an open service are not tracked, and no rule lets in the ICMP error that says how large packets may be.
     PathMtuBlocked = "path-mtu-blocked", Note,
         "allow icmp type 3 code 4 from 0.0.0.0/0, and icmpv6 type 2 from ::/0";
+    /// Two devices are in one subnet: answers may leave by the other one, and each sees one direction of a connection.
+    ConnectionsOneSided = "connections-one-sided", Note,
+        "route answers by the device that the requests came by (ip rule, a table for each source address), open the rules to everywhere in both directions (not tracked then), or set \"mid_stream\": \"pickup\"";
     /// An interface that has neither a group nor a network ACL is not filtered.
     InterfaceUnfiltered = "interface-unfiltered", Warning, "name a group or a subnet, or remove the device";
     /// A quota of AWS is exceeded; this host has no such limit.

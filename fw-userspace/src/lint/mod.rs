@@ -8,6 +8,7 @@ mod code;
 mod groups;
 mod icmp;
 mod levels;
+mod one_sided;
 mod open;
 mod path_mtu;
 mod peers;
@@ -39,6 +40,7 @@ pub(crate) fn run<'p>(policy: &'p Policy, say: &mut dyn FnMut(Place<'p>, Code, S
     icmp::check(policy, &mut lints);
     open::check(policy, &mut lints);
     path_mtu::check(policy, &mut lints);
+    one_sided::check(policy, &mut lints);
 }
 
 /// Every rule as it was written, with the group that has it, its direction and its place there.

@@ -23,4 +23,6 @@ pub(crate) enum Place<'p> {
     RuleList(&'p str, Direction, usize, &'p str),
     /// The name of a prefix list.
     PrefixList(&'p str),
+    /// The name of an interface.
+    Interface(&'p str),
 }

@@ -1,11 +1,16 @@
 //! What `explain` says.
 
 use fw_common::Direction;
+use fw_common::conntrack::State;
 use fw_userspace::explain::{CaptureReport, Explanation, FamilyPath, PathReport};
 
 use super::Output;
 use super::table::{Table, Tone, number, toned, words};
 use super::units::{count, plain};
+
+const ONE_SIDED: &str = State::OneSided.name();
+const WHAT_ONE_SIDED_MEANS: &str =
+    "its answers are not seen here, so it ends after 120 s in which its opener sends nothing";
 
 /// One packet: the verdict, then what it rests on, a line each.
 pub(crate) fn packet(
@@ -27,7 +32,8 @@ pub(crate) fn packet(
         line("security group", rule);
     }
     if let Some(state) = explanation.state {
-        line("connection", state.to_owned());
+        let clause = if state == ONE_SIDED { format!(": {WHAT_ONE_SIDED_MEANS}") } else { String::new() };
+        line("connection", format!("{state}{clause}"));
     } else if explanation.tracked {
         line("connection", "begins one, so replies pass".to_owned());
     }
@@ -145,6 +151,10 @@ pub(crate) fn capture(output: &mut Output, name: &str, report: &CaptureReport) {
         ]);
     }
     table.print(output);
+    if report.groups.iter().any(|group| group.explanation.state == Some(ONE_SIDED)) {
+        output.line("");
+        output.line(format!("one_sided: {WHAT_ONE_SIDED_MEANS}"));
+    }
     if report.elsewhere > 0 {
         output.line("");
         output.line(format!(
