@@ -43,6 +43,8 @@ struct First {
     at_ns: u64,
     load: u32,
     reason: Reason,
+    /// In units of 8 bytes.
+    end: u16,
 }
 
 pub(super) struct Ledger {
@@ -59,6 +61,8 @@ struct About {
     subject: Subject,
     fragment: Fragment,
     fragment_key: FragmentKey,
+    /// Of a later fragment where it begins, of a first one where it ends.
+    fragment_offset: u16,
 }
 
 impl Ledger {
@@ -93,7 +97,14 @@ impl Ledger {
         invariants::decision(&decision, host.compiled());
         let about = about(frame, direction, decision.zone);
         if self.rules == rules::CLOSED {
-            let known = matches!(decision.reason, Reason::Established | Reason::Related | Reason::Unfiltered);
+            let known = matches!(
+                decision.reason,
+                Reason::Established
+                    | Reason::OneSided
+                    | Reason::OutOfWindow
+                    | Reason::Related
+                    | Reason::Unfiltered
+            );
             let drops = decision.reason.verdict() == Verdict::Drop;
             assert!(
                 drops || known || invariants::is_always(decision.reason),
@@ -165,13 +176,18 @@ fn changes_are_its_own(
         }
         let may_change = matches!(
             decision.reason,
-            Reason::GroupRule | Reason::ExemptService | Reason::Established | Reason::Adopted
+            Reason::GroupRule
+                | Reason::ExemptService
+                | Reason::Established
+                | Reason::OneSided
+                | Reason::OutOfWindow
+                | Reason::Adopted
         );
         assert!(may_change && own == Some(*key), "{decision:?} made {key:?} {new:?}");
     }
 }
 
-/// `established` and `related` are the words for a connection that was there and had not expired.
+/// `established`, `one_sided`, `out_of_window` and `related` are the words for a connection that was there and had not expired.
 fn comes_of_a_live_connection(
     before: &Tracked,
     after: &Tracked,
@@ -180,7 +196,7 @@ fn comes_of_a_live_connection(
     decision: Decision,
 ) {
     let kind = match decision.reason {
-        Reason::Established => SubjectKind::Own,
+        Reason::Established | Reason::OneSided | Reason::OutOfWindow => SubjectKind::Own,
         Reason::Related => SubjectKind::Quoted,
         _ => return,
     };
@@ -197,15 +213,30 @@ fn follows_its_first(ledger: &mut Ledger, about: &About, now_ns: u64, decision: 
     match about.fragment {
         Fragment::Whole => {}
         Fragment::First { .. } => {
-            let first = First { at_ns: now_ns, load: ledger.loads, reason: decision.reason };
+            let end = about.fragment_offset;
+            let first = First { at_ns: now_ns, load: ledger.loads, reason: decision.reason, end };
             ledger.fragments.insert(about.fragment_key, first);
         }
         Fragment::Later { .. } => {
             let limit_ns = u64::from(FRAGMENT_SECONDS) * 1_000_000_000;
             let first = ledger.fragments.get(&about.fragment_key);
             let first = first.filter(|first| first.load == ledger.loads && now_ns - first.at_ns <= limit_ns);
-            let expected = first.map_or(Reason::FragmentWithoutFirst, |first| first.reason);
-            assert_eq!(decision.reason, expected, "a later fragment");
+            let reason = decision.reason;
+            match first {
+                Some(first) if about.fragment_offset < first.end => {
+                    assert_eq!(
+                        reason,
+                        Reason::FragmentOverlapsHeader,
+                        "a later fragment that overlaps its first"
+                    );
+                }
+                Some(first) => assert_eq!(reason, first.reason, "a later fragment"),
+                // Whether it passes alone is a matter of rules.
+                None => assert!(
+                    reason == Reason::FragmentWithoutFirst || reason.verdict() == Verdict::Pass,
+                    "a later fragment without its first: {reason:?}"
+                ),
+            }
         }
     }
 }
@@ -252,5 +283,6 @@ fn about(bytes: &[u8], direction: Direction, zone: u32) -> Option<About> {
     subject.find(&frame, &room.packet, direction);
     subject.key.zone = zone;
     let fragment = room.packet.fragment;
-    Some(About { subject, fragment, fragment_key: FragmentKey::of(&room.packet, zone, direction) })
+    let fragment_key = FragmentKey::of(&room.packet, zone, direction);
+    Some(About { subject, fragment, fragment_offset: room.packet.fragment_offset, fragment_key })
 }
