@@ -1,10 +1,10 @@
 //! Fragments: the first is judged by its ports, the later ones follow it.
 //!
 //! Later ones that came before their first (networks reorder) pass only where nothing depends on what the first will say: one
-//! group rule and one ACL entry allow every port of UDP, every type of ICMP, or, for other protocols, all of these; over IPv6
-//! every protocol, since a receiver believes the first fragment alone about that (RFC 8200 section 4.5). So nothing has to be remembered of them: even
-//! one that overlaps a first fragment makes of it nothing that would be refused. TCP never: what is to become of a segment is
-//! not said by rules alone.
+//! group rule and one ACL entry allow every port of UDP, every type of ICMP, or, for other protocols, all of these. Over IPv6
+//! they must allow every protocol, since a receiver believes the first fragment alone about that (RFC 8200 section 4.5). So
+//! nothing has to be remembered of them: even one that overlaps a first fragment makes of it nothing that would be refused.
+//! TCP never: what is to become of a segment is not said by rules alone.
 
 use super::{Case, Judgement, Word, apart};
 use crate::classify::service;
