@@ -151,7 +151,7 @@ impl<R: Record> Connection<R> {
             return Effect::Unfit;
         }
         status.set_flags(Connection::ACKED << opener.code());
-        self.set_syn_pending(false);
+        self.change_origin(|origin| origin.set_syn_pending(false));
         let theirs = if high.wrapping_sub(ack) < MOST_EARLY_DATA { high } else { ack };
         self.set_marks(opener, end, ack);
         self.set_marks(opener.reverse(), theirs, end);
@@ -175,7 +175,8 @@ impl<R: Record> Connection<R> {
             // Data before the handshake is done prolongs nothing.
             if acknowledges && packet.sequence == high && packet.stream_len() != 0 {
                 self.set_marks(direction, high.wrapping_add(packet.stream_len()), low);
-                self.set_late_fin(direction, packet.tcp_flags & tcp_flags::FIN != 0);
+                let is_fin = flags & tcp_flags::FIN != 0;
+                self.change_origin(|origin| origin.set_late_fin(direction, is_fin));
             }
             return Effect::Nothing;
         }
@@ -197,7 +198,7 @@ impl<R: Record> Connection<R> {
     pub(super) fn note_syn(&mut self, packet: &Packet, opener: Direction) -> Effect {
         let (end, _) = self.marks(opener);
         self.set_marks(opener, end, packet.sequence.wrapping_add(1));
-        self.set_syn_pending(true);
+        self.change_origin(|origin| origin.set_syn_pending(true));
         Effect::Nothing
     }
 
@@ -249,20 +250,13 @@ impl<R: Record> Connection<R> {
         self.set_windows(windows);
     }
 
+    /// Changes what is unusual about the stream; nothing is written where nothing changes.
     #[inline(always)]
-    fn set_syn_pending(&mut self, is_pending: bool) {
-        let mut origin: Origin = self.origin();
-        if origin.has_syn_pending() != is_pending {
-            origin.set_syn_pending(is_pending);
-            self.set_origin(origin);
-        }
-    }
-
-    #[inline(always)]
-    fn set_late_fin(&mut self, direction: Direction, is_late: bool) {
-        let mut origin: Origin = self.origin();
-        if origin.has_late_fin(direction) != is_late {
-            origin.set_late_fin(direction, is_late);
+    fn change_origin(&mut self, change: impl FnOnce(&mut Origin)) {
+        let was = self.origin();
+        let mut origin = was;
+        change(&mut origin);
+        if origin != was {
             self.set_origin(origin);
         }
     }

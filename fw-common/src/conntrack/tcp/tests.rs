@@ -5,6 +5,8 @@ use super::begin_or_end;
 use crate::flow::Direction::{self, Egress, Ingress};
 use crate::layout::{Interface, InterfaceLine, Line};
 use crate::packet::{Packet, protocol, tcp_flags};
+extern crate std;
+
 use std::{vec, vec::Vec};
 
 const S: u64 = 1_000_000_000;
