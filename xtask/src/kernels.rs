@@ -34,8 +34,9 @@ const HOST_PROGRAMS: [(&str, &str); 5] = [
     ("strip", "binutils"),
 ];
 
-/// Emulated, one takes four to seven minutes; with the cases on the wire twice that.
-const LIMIT: Duration = Duration::from_mins(20);
+/// Emulated, one takes ten to fifteen minutes, nearly all of them in the verifier; with the cases on the wire, or beside a
+/// build, twice that.
+const LIMIT: Duration = Duration::from_mins(40);
 const MEMORY_MB: &str = "1024";
 
 #[derive(clap::Args)]
