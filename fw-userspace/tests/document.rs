@@ -689,11 +689,34 @@ fn a_device_is_named_once() {
     for (source, path, part) in [
         (source("\"br0\"", "\"eth0\"", "\"eth0\""), "interfaces.two.device", "taken by interface \"one\""),
         (source("\"br0\"", "\"br0\"", "\"eth0\""), "interfaces.one.device", "taken by subnet \"s\""),
-        (source("\"br0\"", "\"eth*\"", "\"eth0\""), "interfaces.two.device", "as \"eth*\""),
-        (source("\"br0\"", "\"eth0\"", "\"eth?\""), "interfaces.two.device", "takes \"eth0\" too"),
+        (source("\"br0\"", "\"et*\"", "\"*h0\""), "interfaces.two.device", "neither glob is longer"),
+        (source("\"br?\"", "\"*r0\"", "\"eth0\""), "interfaces.one.device", "takes \"br0\" too"),
         (macs, "interfaces.two.device", "taken by interface \"one\""),
     ] {
         assert_says(&the_error(&source), path, &[part]);
+    }
+}
+
+#[test]
+fn the_more_specific_selector_gets_a_device_and_the_other_is_told() {
+    for (one, two, path, part) in [
+        ("\"eth*\"", "\"eth0\"", "interfaces.one.device", "\"two\" gets: \"eth0\" is more specific"),
+        (
+            "\"veth-web*\"",
+            "\"veth*\"",
+            "interfaces.two.device",
+            "\"one\" gets: \"veth-web*\" is more specific",
+        ),
+    ] {
+        let source = format!(
+            r#"{{ "version": 1, "security_groups": {{ "g": {{ "ingress": [] }} }},
+                "interfaces": {{ "one": {{ "device": {one}, "security_groups": ["g"] }},
+                                 "two": {{ "device": {two}, "security_groups": ["g"] }} }} }}"#
+        );
+        assert_eq!(said(&source, Severity::Error), [""; 0]);
+        let notes = said(&source, Severity::Note);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert_says(&notes[0], path, &[part]);
     }
 }
 

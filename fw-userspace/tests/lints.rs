@@ -381,6 +381,18 @@ fn cases() -> Vec<Case> {
         ),
         (KeyWithoutDevice, "interfaces/lb/mode", json!("tc"), "interfaces.lb.mode"),
         (
+            DeviceException,
+            "interfaces/lb",
+            json!({ "device": "eth*", "addresses": ["10.0.9.9"], "security_groups": ["lb"] }),
+            "interfaces.lb.device",
+        ),
+        (
+            DeviceException,
+            "interfaces/lb",
+            json!({ "device": "wlan*", "addresses": ["10.0.9.9"], "security_groups": ["lb"] }),
+            "",
+        ),
+        (
             HostBitsCleared,
             "prefix_lists/pl/entries",
             json!(["198.51.100.7/24"]),

@@ -40,7 +40,8 @@ fn a_device_that_gets_an_address_makes_it_a_members_and_its_flow_needs_nothing_m
     assert_eq!(asks(), Blocked);
 
     let mut resident = server.run(|| Resident::open(bpffs.path())).unwrap();
-    let mut tell = |addresses: &[IpAddr]| server.run(|| resident.set_addresses("late0", addresses)).unwrap();
+    let late = server.index("late0").unwrap();
+    let mut tell = |addresses: &[IpAddr]| server.run(|| resident.set_addresses(late, addresses)).unwrap();
     assert_eq!(asks(), Blocked);
     let address = [IpAddr::from(client.v4)];
     for _ in 0..3 {

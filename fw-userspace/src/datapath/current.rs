@@ -3,10 +3,10 @@
 use super::clock::{TICK_NS, monotonic_ns};
 use super::inspect;
 use super::place::is_same_place;
-use super::plan::Devices;
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::POLICY;
 use super::replace::finish;
+use super::select::Devices;
 use super::state::{Hook, State};
 use super::store::Store;
 use crate::compile::Numbers;
@@ -125,7 +125,7 @@ impl Current {
     }
 
     pub(super) fn said(&self) -> Devices {
-        Devices { given: self.state.given.clone(), taken: self.state.taken.clone() }
+        self.state.said()
     }
 }
 

@@ -9,7 +9,7 @@ use netlink_packet_route::link::{
 };
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcOption};
-use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::state::Side;
 use crate::error::{Error, Result};
@@ -123,16 +123,6 @@ pub(super) fn has_ingress_qdisc(ifindex: u32) -> Result<bool> {
             found |= message.header.index == ifindex as i32 && message.attributes.iter().any(is_ingress);
         }
         Ok(found)
-    })
-}
-
-/// Takes an XDP program off a device that was attached without a link.
-pub(super) fn clear_xdp(ifindex: u32) -> Result<()> {
-    ask("take the XDP program off a device", async |handle| {
-        let nothing = LinkAttribute::Xdp(vec![LinkXdp::Fd(-1)]);
-        let message =
-            LinkMessageBuilder::<LinkUnspec>::new().index(ifindex).append_extra_attribute(nothing).build();
-        handle.link().set(message).execute().await
     })
 }
 

@@ -1,6 +1,6 @@
 //! The kernel's side of a flow log: what the programs add up is taken from them window by window, whole and exact.
 //!
-//! Each window has a map of its own, pinned as `BPFFS/schema-4/flows/window-NS` by when it began. Programs fill the one
+//! Each window has a map of its own, pinned as `BPFFS/schema-5/flows/window-NS` by when it began. Programs fill the one
 //! that is in the slot of [`FLOWS`]. Every other one is still and waits to be written down, and only then is it
 //! removed: so a reader that is killed loses nothing, and the next one finds what it left. Programs go on without a reader
 //! for as long as the last one wanted.

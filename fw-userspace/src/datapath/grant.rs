@@ -8,14 +8,15 @@ use fw_common::store::Layout;
 use super::clock::{self, NS_PER_S, epoch_s, monotonic_ns};
 use super::current::Current;
 use super::place::{attach_missing, detach_left};
-use super::plan::{self, Adoption, Devices, Plan};
+use super::plan::{self, Adoption, Plan};
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::{Sizes, object_id};
+use super::select::Devices;
 use super::state::{NumberedRules, State};
 use super::store::Store;
 use super::takeover::{Moment, Takeover};
 use super::{LoadOptions, Phase, devices, inspect, install, multicast, upkeep};
-use crate::compile::{self, Bounds, Compiled, Held, Members, Numbers, OpenRules};
+use crate::compile::{self, Bounds, Compiled, Held, Members, Numbers, OpenRules, attached};
 use crate::error::{Error, Result};
 use crate::model::Policy;
 use crate::report::{LoadReport, TakenOver};
@@ -63,7 +64,8 @@ impl Wish<'_> {
         let until_ns = if adopt_s == 0 { 0 } else { now_ns + adopt_s * NS_PER_S };
         let open_rules = OpenRules::of(self.policy);
         let adoption = Adoption { now_ns, until_ns, open_rules: &open_rules };
-        let mut plan = plan::make(self.policy, &devices, &self.said, store, current, adoption)?;
+        let alone = self.options.each_alone;
+        let mut plan = plan::make(self.policy, &devices, &self.said, store, current, adoption, alone)?;
         plan.notes.extend(multicast::stopped(self.policy, &plan.bindings));
         if self.options.require_devices && !plan.pending.is_empty() {
             let (interface, device) = &plan.pending[0];
@@ -149,7 +151,9 @@ impl Wish<'_> {
             install::clear_rules(store, &ready.compiled.fresh_slots)?;
         }
         let devices = devices::list()?;
-        ready.plan.hooks = attach_missing(store, &ready.plan.hooks, &devices, old_hooks)?;
+        let attached = attach_missing(store, &ready.plan.hooks, &devices, self.options.each_alone)?;
+        ready.plan.hooks = attached.hooks;
+        attached.refused.into_iter().for_each(|(hook, error)| ready.plan.refuse(&hook, &error));
         self.options.tell(Phase::Publish);
         let published = self.publish(store, &mut array, &mut ready);
         if let Err(error) = published {
@@ -209,6 +213,11 @@ impl Wish<'_> {
             generation: ready.generation,
             loaded_at: epoch_s(),
             bindings: ready.plan.bindings.clone(),
+            refused: ready.plan.refused.clone(),
+            selected_by: ready.plan.selected_by.clone(),
+            attached: attached(self.policy)
+                .map(|(carries, attachment)| (carries, attachment.clone()))
+                .collect(),
             hooks: ready.plan.hooks.clone(),
             pending: ready.plan.pending.clone(),
             rules: ready.compiled.rules.len(),

@@ -1,21 +1,22 @@
 //! Attaching, detaching and verifying programs at the hooks of devices.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle, qdisc_add_clsact,
 };
-use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
 use aya::util::KernelVersion;
 
 use super::devices::{self, Device, Filter};
 use super::driver;
+use super::links::{self, Pinned};
 use super::programs::{TC_RECEIVED, TC_SENT, XDP_RECEIVED, tc_program, xdp_program};
 use super::state::{Hook, Side, Via};
 use super::store::Store;
@@ -68,63 +69,97 @@ fn held_by(store: &Store, device: &Device) -> Option<u32> {
     device.xdp.filter(|id| Some(*id) != ours)
 }
 
-/// Attaches one side of a device and pins the link.
-pub(super) fn attach(store: &Store, hook: &Hook) -> Result<Via> {
-    let pin = store.link(hook);
-    // Left by a command that was killed between attaching and publishing.
-    let _ = fs::remove_file(&pin);
+/// Puts one side of a device under our program. What is there of ours already, by whatever pin, goes on; nothing is taken
+/// away before something else is in its place.
+pub(super) fn attach(store: &Store, hook: &Hook, device: &Device, pins: &[Pinned]) -> Result<Via> {
+    let place = match (hook.via, hook.side) {
+        (Via::Xdp, _) => links::Hook::Xdp,
+        (_, side) if has_tcx() => links::Hook::Tcx(side),
+        _ => return attach_filter(store, hook),
+    };
+    let via = if place == links::Hook::Xdp { Via::Xdp } else { Via::Tcx };
+    let hook = Hook { via, ..hook.clone() };
+    let path = store.link(&hook);
+    if let Some(link) = link_at(device, place, pins, &path) {
+        take_over(store, &hook, link, &path)?;
+        return Ok(via);
+    }
+    let failed = |error: &dyn std::fmt::Display| match via {
+        Via::Xdp => Error::system(format!(
+            "cannot attach XDP to \"{}\": {error}; use mode auto or tc for this device",
+            hook.device
+        )),
+        _ => {
+            Error::system(format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()))
+        }
+    };
+    let link = match via {
+        Via::Xdp => {
+            let program = xdp_program(&store.programs())?;
+            let program = program.fd().map_err(|error| failed(&chain(&error)))?;
+            links::attach(program.as_fd(), hook.ifindex, place)
+        }
+        _ => {
+            let program = tc_program(&store.programs(), program_of(&hook))?;
+            let program = program.fd().map_err(|error| failed(&chain(&error)))?;
+            links::attach(program.as_fd(), hook.ifindex, place)
+        }
+    };
+    let link = link.map_err(|error| failed(&error))?;
+    links::pin(link.as_fd(), &path).map_err(|error| failed(&error))?;
+    Ok(via)
+}
+
+/// Our link at this place of a device. What is pinned says the index alone, and that of a device which was moved to another
+/// namespace is one of that namespace: so the device is asked too. Where two remain, it is the one pinned here.
+fn link_at<'p>(device: &Device, place: links::Hook, pins: &'p [Pinned], path: &Path) -> Option<&'p Pinned> {
+    let said = |pin: &&Pinned| pin.info.hook == place && pin.info.ifindex == device.ifindex;
+    let said: Vec<&Pinned> = pins.iter().filter(said).collect();
+    if said.is_empty() {
+        return None;
+    }
+    let runs: Vec<u32> = match place {
+        links::Hook::Xdp => device.xdp.into_iter().collect(),
+        links::Hook::Tcx(side) => {
+            let (_, programs) = SchedClassifier::query_tcx(&device.name, attach_type(side)).ok()?;
+            programs.iter().map(ProgramInfo::id).collect()
+        }
+    };
+    let mut there: Vec<&Pinned> = said.into_iter().filter(|pin| runs.contains(&pin.info.program)).collect();
+    there.sort_by_key(|pin| pin.path != path);
+    there.into_iter().next()
+}
+
+/// Goes on with a link that is there, under the pin and with the program that it is to have.
+fn take_over(store: &Store, hook: &Hook, link: &Pinned, path: &Path) -> Result<()> {
+    if link.path != path {
+        fs::rename(&link.path, path).map_err(|error| {
+            Error::system(format!("cannot rename the pin \"{}\": {error}", link.path.display()))
+        })?;
+    }
+    if link.info.program == program_ids(hook, &store.programs())? {
+        return Ok(());
+    }
+    replace(store, hook, &store.programs())
+}
+
+fn program_of(hook: &Hook) -> &'static str {
     match (hook.via, hook.side) {
-        (Via::Xdp, _) => attach_xdp(store, hook, &pin),
-        (_, Side::Received) => attach_tc(store, hook, &pin, TC_RECEIVED),
-        (_, Side::Sent) => attach_tc(store, hook, &pin, TC_SENT),
+        (Via::Xdp, _) => XDP_RECEIVED,
+        (_, Side::Received) => TC_RECEIVED,
+        (_, Side::Sent) => TC_SENT,
     }
 }
 
-fn attach_xdp(store: &Store, hook: &Hook, pin: &Path) -> Result<Via> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::system(format!(
-            "cannot attach XDP to \"{}\": {error}; use mode auto or tc for this device",
-            hook.device
-        ))
-    };
-    let mut program = xdp_program(&store.programs())?;
-    let id =
-        program.attach_to_if_index(hook.ifindex, XdpMode::Driver).map_err(|error| failed(&chain(&error)))?;
-    let link = program.take_link(id).map_err(|error| failed(&error))?;
-    // Where the kernel refuses a link aya falls back to netlink, which no pin can hold.
-    let link: FdLink = match link.try_into() {
-        Ok(link) => link,
-        Err(_) => {
-            devices::clear_xdp(hook.ifindex)?;
-            return Err(failed(&"the driver takes no XDP link"));
-        }
-    };
-    link.pin(pin).map_err(|error| failed(&error))?;
-    Ok(Via::Xdp)
-}
-
-fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Via> {
+/// Below Linux 6.6: a filter of the clsact qdisc.
+fn attach_filter(store: &Store, hook: &Hook) -> Result<Via> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::system(format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()))
     };
-    let mut program = tc_program(&store.programs(), program)?;
-    if has_tcx() {
-        // First of all on the way in, last of all on the way out: nearest to the wire.
-        let order = match hook.side {
-            Side::Received => LinkOrder::first(),
-            Side::Sent => LinkOrder::last(),
-        };
-        let options = TcAttachOptions::TcxOrder(order);
-        let id = program
-            .attach_with_options(&hook.device, attach_type(hook.side), options)
-            .map_err(|error| failed(&chain(&error)))?;
-        let link = program.take_link(id).map_err(|error| failed(&error))?;
-        let link: FdLink = link.try_into().map_err(|_| failed(&"the kernel made no TCX link"))?;
-        link.pin(pin).map_err(|error| failed(&error))?;
-        return Ok(Via::Tcx);
-    }
+    let name = name_of(hook.ifindex).map_err(|error| failed(&error))?;
+    let mut program = tc_program(&store.programs(), program_of(hook))?;
     // Whoever made a clsact qdisc keeps it: ours is not told from another's, so none is ever deleted.
-    let _ = qdisc_add_clsact(&hook.device);
+    let _ = qdisc_add_clsact(&name);
     // It takes filters for both sides and runs all of them on the received one.
     if devices::has_ingress_qdisc(hook.ifindex)? {
         return Err(failed(
@@ -134,7 +169,7 @@ fn attach_tc(store: &Store, hook: &Hook, pin: &Path, program: &str) -> Result<Vi
     remove_filter(store, hook.ifindex, hook.side)?;
     let options = NlOptions { priority: TC_PRIORITY, handle: tc_handle(store), classid: None };
     let id = program
-        .attach_with_options(&hook.device, attach_type(hook.side), TcAttachOptions::Netlink(options))
+        .attach_with_options(&name, attach_type(hook.side), TcAttachOptions::Netlink(options))
         .map_err(|error| failed(&chain(&error)))?;
     let link = program.take_link(id).map_err(|error| failed(&error))?;
     let via = Via::Tc {
@@ -191,43 +226,7 @@ pub(super) fn detach(store: &Store, hook: &Hook) {
         }
         return;
     }
-    let pin = store.link(hook);
-    detach_link(&pin);
-    let _ = fs::remove_file(pin);
-}
-
-/// Ends a pinned link at once. Removing its pin alone ends it when the kernel comes to it: a moment later.
-pub(super) fn detach_link(pin: &Path) {
-    /// `BPF_LINK_DETACH` and its part of `union bpf_attr`, include/uapi/linux/bpf.h (Linux 5.9).
-    const BPF_LINK_DETACH: libc::c_int = 34;
-    #[repr(C)]
-    struct Attributes {
-        link_fd: u32,
-    }
-    let Some(descriptor) = open_pin(pin) else { return };
-    let attributes = Attributes { link_fd: descriptor.as_raw_fd() as u32 };
-    let size = size_of::<Attributes>();
-    // SAFETY: the attributes are alive during the call and as long as it says; the kernel only reads them.
-    unsafe { libc::syscall(libc::SYS_bpf, BPF_LINK_DETACH, &raw const attributes, size) };
-}
-
-fn open_pin(pin: &Path) -> Option<OwnedFd> {
-    /// `BPF_OBJ_GET` and its part of `union bpf_attr`.
-    const BPF_OBJ_GET: libc::c_int = 7;
-    #[repr(C)]
-    struct Attributes {
-        pathname: u64,
-        bpf_fd: u32,
-        file_flags: u32,
-    }
-    let path = CString::new(pin.as_os_str().as_bytes()).ok()?;
-    let attributes = Attributes { pathname: path.as_ptr() as u64, bpf_fd: 0, file_flags: 0 };
-    let size = size_of::<Attributes>();
-    // SAFETY: the attributes and the path that they point to are alive during the call.
-    let descriptor = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_GET, &raw const attributes, size) };
-    let descriptor = i32::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0)?;
-    // SAFETY: the kernel has just given it to us.
-    Some(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    links::detach(&store.link(hook));
 }
 
 /// The filter of a hook, found by the device's index: its name may have changed, or be another device's by now.
@@ -241,14 +240,18 @@ fn filter_of(
     priority: u16,
     handle: TcHandle,
 ) -> std::io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(&name_of(ifindex)?, attach_type(side), priority, handle, None)
+}
+
+/// What a device is called now.
+fn name_of(ifindex: u32) -> std::io::Result<String> {
     let mut name = [0 as libc::c_char; libc::IF_NAMESIZE];
     // SAFETY: the call writes at most IF_NAMESIZE bytes, with a terminating zero.
     if unsafe { libc::if_indextoname(ifindex, name.as_mut_ptr()) }.is_null() {
         return Err(std::io::Error::last_os_error());
     }
     // SAFETY: the call succeeded, so there is a terminating zero.
-    let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy();
-    SchedClassifierLink::attached(&name, attach_type(side), priority, handle, None)
+    Ok(unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned())
 }
 
 /// Removes a filter of this pin directory that nobody remembers.
@@ -350,11 +353,7 @@ fn verify_tcx(hook: &Hook, device: &Device, ours: u32) -> Verified {
 }
 
 fn program_ids(hook: &Hook, programs: &Path) -> Result<u32> {
-    let name = match (hook.via, hook.side) {
-        (Via::Xdp, _) => XDP_RECEIVED,
-        (_, Side::Received) => TC_RECEIVED,
-        (_, Side::Sent) => TC_SENT,
-    };
+    let name = program_of(hook);
     let info = ProgramInfo::from_pin(programs.join(name))
         .map_err(|error| Error::system(format!("the program \"{name}\" is not pinned any more: {error}")))?;
     Ok(info.id())

@@ -8,15 +8,17 @@ use aya::maps::{HashMap, MapData};
 use fw_common::store::Layout;
 use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason};
+use rustc_hash::FxHashSet;
 
 use super::clock::monotonic_ns;
 use super::connections::{ConnectionTable, Founded};
 use super::current::{Current, policy_of};
-use super::devices;
+use super::devices::{self, Device};
 use super::hooks::{self, Verified};
 use super::lock::Lock;
 use super::policy_array::{map_error, open_map};
-use super::state::{State, Via};
+use super::select::{Renamed, Selected};
+use super::state::{Side, State, Via};
 use super::store::Store;
 use super::{batch, install, open_loaded};
 use crate::compile::{Binding, RuleKind};
@@ -69,7 +71,7 @@ pub fn status(bpffs: &Path) -> Result<Status> {
         confirm_within_s: waits.then(|| (deadline_ns - now_ns) / 1_000_000_000),
         reverted,
         in_force: !nothing_in_force,
-        pending: pending(state),
+        pending: pending(&store, state)?,
         interfaces: interfaces(&policy, state),
         rules: state.rules,
         tables: tables(&store)?,
@@ -180,7 +182,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
     LoadReport {
         generation: state.generation,
         hooks: if hooks.is_empty() { planned() } else { hooks.to_vec() },
-        pending: pending(state),
+        pending: pending_of(&state.pending),
         detached: Vec::new(),
         rules: state.rules,
         policy_bytes: 0,
@@ -195,13 +197,60 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
     }
 }
 
+/// The hooks of a generation as the kernel has them, and those that a device should have which the rules select and nobody
+/// has attached.
 pub(super) fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
     let devices = devices::list()?;
-    Ok(state
-        .hooks
-        .iter()
-        .map(|hook| hook_report(hook, hooks::verify(hook, &devices, &store.programs())))
-        .collect())
+    let report = |hook: &super::state::Hook| {
+        let mut report = hook_report(hook, hooks::verify(hook, &devices, &store.programs()));
+        if let Some(device) = devices.iter().find(|device| device.ifindex == hook.ifindex)
+            && device.name != hook.device
+        {
+            report.why.push_str(&format!("; the device was \"{}\" when it was attached", hook.device));
+            report.device.clone_from(&device.name);
+        }
+        report
+    };
+    let mut reports: Vec<HookReport> = state.hooks.iter().map(report).collect();
+    reports.extend(unattached(store, state, &devices));
+    Ok(reports)
+}
+
+/// The sides of devices that the rules select and that have come, or got their names, since anybody looked.
+fn unattached(store: &Store, state: &State, devices: &[Device]) -> Vec<HookReport> {
+    let hooked: FxHashSet<u32> = state.hooks.iter().map(|hook| hook.ifindex).collect();
+    let mut reports = Vec::new();
+    for Selected { device, carries, .. } in
+        &state.select(devices, &Renamed::find(store, state, devices)).selected
+    {
+        let Device { ifindex, name: device, .. } = device;
+        if hooked.contains(ifindex) {
+            continue;
+        }
+        let refused = state.refused.iter().find(|(refused, _)| refused == ifindex);
+        let problem = match refused {
+            Some((_, why)) => why.clone(),
+            None => format!(
+                "the rules select \"{device}\", and nobody has attached it: run `fwctl attach {device}`, or `fwctl serve`, \
+                 which does that by itself"
+            ),
+        };
+        for side in [Side::Received, Side::Sent] {
+            reports.push(HookReport {
+                interface: carries.name().to_owned(),
+                kind: kind_name(carries.kind()),
+                device: device.clone(),
+                ifindex: *ifindex,
+                side: side.name(),
+                hook: "-",
+                why: String::new(),
+                attached: false,
+                problem: Some(problem.clone()),
+                ahead: Vec::new(),
+            });
+        }
+    }
+    reports
 }
 
 fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {
@@ -223,12 +272,19 @@ fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {
     }
 }
 
-fn pending(state: &State) -> Vec<PendingDevice> {
+/// Devices that the rules name and that do not exist now.
+pub(super) fn pending(store: &Store, state: &State) -> Result<Vec<PendingDevice>> {
+    let devices = devices::list()?;
+    let selection = state.select(&devices, &Renamed::find(store, state, &devices));
+    Ok(pending_of(&selection.pending))
+}
+
+fn pending_of(pending: &[(String, String)]) -> Vec<PendingDevice> {
     let of = |(interface, device): &(String, String)| PendingDevice {
         interface: interface.clone(),
         device: device.clone(),
     };
-    state.pending.iter().map(of).collect()
+    pending.iter().map(of).collect()
 }
 
 fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::current::{Current, policy_of};
 use super::devices;
@@ -11,24 +12,52 @@ use super::grant::Wish;
 use super::lock::Lock;
 use super::plan;
 use super::resident::Resident;
+use super::select::Renamed;
 use super::store::Store;
 use super::{LoadOptions, hooks};
-use crate::compile::{Binding, Carries, attached};
+use crate::compile::{Binding, Carries};
 use crate::error::Result;
-use crate::model::{Attachment, Policy};
+use crate::model::Policy;
 use crate::report::LoadReport;
 
 /// Keeps what is loaded under a directory in order.
 pub struct Keeper {
     bpffs: PathBuf,
     known: Option<Known>,
+    again: Again,
     resident: Option<Resident>,
 }
 
-/// What of the rules of a generation says where they apply: reading them takes too long to do it again and again.
+/// When devices are tried again that could not be filtered: each pause is twice the one before.
+#[derive(Debug, Default)]
+struct Again {
+    at: Option<Instant>,
+    pause: Duration,
+}
+
+impl Again {
+    const FIRST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_mins(5);
+
+    fn is_due(&mut self, refused: &[(u32, String)]) -> bool {
+        if refused.is_empty() {
+            *self = Self::default();
+            return false;
+        }
+        let pause = self.pause.max(Self::FIRST);
+        *self.at.get_or_insert_with(|| Instant::now() + pause) <= Instant::now()
+    }
+
+    fn tried(&mut self) {
+        if self.at.take_if(|at| *at <= Instant::now()).is_some() {
+            self.pause = (self.pause.max(Self::FIRST) * 2).min(Self::LONGEST);
+        }
+    }
+}
+
+/// What of the rules of a generation is asked again and again.
 struct Known {
     generation: u32,
-    attached: Vec<(Carries, Attachment)>,
     /// Interfaces whose addresses are those of their devices.
     follow: HashSet<String>,
 }
@@ -66,6 +95,13 @@ pub enum Change {
         /// What was there instead.
         problem: String,
     },
+    /// A device could not be filtered, which is tried again.
+    Refused {
+        /// As the kernel calls it.
+        device: String,
+        /// Why it could not.
+        why: String,
+    },
     /// A command was killed while it put new programs in place.
     CutOff,
 }
@@ -80,6 +116,9 @@ impl fmt::Display for Change {
             }
             Self::HookLost { device, side, problem } => {
                 write!(f, "{device:?} was not filtered ({side}): {problem}")
+            }
+            Self::Refused { device, why } => {
+                write!(f, "{device:?} is not filtered, which is tried again: {why}")
             }
             Self::CutOff => f.write_str("a command was killed while it put new programs in place"),
         }
@@ -98,7 +137,7 @@ pub struct Mended {
 impl Keeper {
     /// Nothing is looked at yet.
     pub fn new(bpffs: &Path) -> Self {
-        Self { bpffs: bpffs.to_owned(), known: None, resident: None }
+        Self { bpffs: bpffs.to_owned(), known: None, again: Again::default(), resident: None }
     }
 
     /// Looks at all devices and hooks, and puts in order what is not; `None` if everything is, or if there is nothing to
@@ -123,9 +162,11 @@ impl Keeper {
         let Some(current) = Current::read_to_change(&store)? else { return Ok(None) };
         let source = store.read_source(current.state.generation)?;
         let policy = policy_of(&source)?;
-        let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
+        let max_memory = current.state.max_memory;
+        let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
         let wish = Wish { source: &source, policy: &policy, said: current.said(), options: &options };
         let report = wish.grant(&store, Some(&current))?.report;
+        self.again.tried();
         Ok(Some(Mended { changes, report: Some(report) }))
     }
 
@@ -139,8 +180,8 @@ impl Keeper {
     fn changes(&mut self, store: &Store, current: &Current) -> Result<Vec<Change>> {
         let devices = devices::list()?;
         let known = self.known(store, current)?;
-        let carried = known.attached.iter().map(|(carries, attachment)| (carries.clone(), attachment));
-        let wanted = plan::bindings(&devices, &current.said(), carried);
+        let renamed = Renamed::find(store, &current.state, &devices);
+        let wanted = plan::bindings(&current.state.select(&devices, &renamed));
         let mut changes = Vec::new();
         let bound = &current.state.bindings;
         for Binding { device, carries, .. } in bound.iter().filter(|binding| !is_in(&wanted, binding)) {
@@ -161,6 +202,14 @@ impl Keeper {
             if let Some(problem) = hooks::verify(hook, &devices, &store.programs()).problem {
                 let (device, side) = (hook.device.clone(), hook.side.name());
                 changes.push(Change::HookLost { device, side, problem });
+            }
+        }
+        if self.again.is_due(&current.state.refused) {
+            for (ifindex, why) in &current.state.refused {
+                let device = devices.iter().find(|device| device.ifindex == *ifindex);
+                changes.extend(
+                    device.map(|device| Change::Refused { device: device.name.clone(), why: why.clone() }),
+                );
             }
         }
         if store.reached().is_some() {
@@ -187,7 +236,7 @@ impl Keeper {
         for device in devices::list()? {
             let is_of = |change: &Change| matches!(change, Change::AddressesChanged { device: changed, .. } if *changed == device.name);
             if changes.iter().any(is_of) {
-                resident.set_addresses(&device.name, &device.addresses)?;
+                resident.set_addresses(device.ifindex, &device.addresses)?;
             }
         }
         Ok(())
@@ -197,11 +246,7 @@ impl Keeper {
 impl Known {
     fn of(policy: &Policy, generation: u32) -> Self {
         let follow = policy.interfaces.iter().filter(|(_, interface)| interface.addresses.is_empty());
-        Self {
-            generation,
-            attached: attached(policy).map(|(carries, attachment)| (carries, attachment.clone())).collect(),
-            follow: follow.map(|(name, _)| name.clone()).collect(),
-        }
+        Self { generation, follow: follow.map(|(name, _)| name.clone()).collect() }
     }
 
     fn follows(&self, binding: &Binding) -> bool {
@@ -214,7 +259,7 @@ fn is_in(bindings: &[Binding], binding: &Binding) -> bool {
 }
 
 fn is_same(one: &Binding, other: &Binding) -> bool {
-    (one.ifindex, &one.device, &one.carries) == (other.ifindex, &other.device, &other.carries)
+    (one.ifindex, &one.carries) == (other.ifindex, &other.carries)
 }
 
 fn same_set(one: &Binding, other: &Binding) -> bool {

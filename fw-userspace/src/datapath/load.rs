@@ -5,9 +5,11 @@ use std::path::Path;
 use super::clock::{NS_PER_S, monotonic_ns};
 use super::current::{Current, nothing_in_force, policy_of};
 use super::devices::{self, Device};
+use super::expedite::Expedited;
 use super::grant::Wish;
 use super::place::detach_left;
-use super::plan::{self, Devices};
+use super::plan;
+use super::select::{Devices, Renamed, select};
 use super::state::Side;
 use super::store::{self, Store};
 use super::{LoadOptions, hooks, inspect, lock::Lock, open_loaded, require_root};
@@ -45,12 +47,14 @@ pub fn load(bpffs: &Path, source: &[u8], policy: &Policy, options: &LoadOptions)
 /// Which devices of this host a load of these rules would make carry what, beside what is in force.
 pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>> {
     // Only looks: what another command has begun is that one's to end.
-    let (_, current) = inspect::loaded(bpffs)?;
+    let (store, current) = inspect::loaded(bpffs)?;
     if !current.is_in_force {
         return Err(nothing_in_force());
     }
     let said = said_before(Some(&current), policy);
-    Ok(plan::bindings(&devices::list()?, &said, attached(policy)))
+    let devices = devices::list()?;
+    let renamed = Renamed::find(&store, &current.state, &devices);
+    Ok(plan::bindings(&select(&devices, &said, attached(policy), &renamed)))
 }
 
 /// What `attach` said holds as long as the rules have what it named; a file that names a device again wants it
@@ -187,7 +191,8 @@ fn again_if(
     if !change(&policy, &devices::list()?, &mut said)? {
         return Ok(None);
     }
-    let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
+    let max_memory = current.state.max_memory;
+    let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
     Ok(Some(wish.grant(&store, Some(&current))?.report))
 }
@@ -207,6 +212,7 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     let current = Current::need_as_it_is(&store)?;
     let mut done = Vec::new();
     store.policy_array()?.publish(0);
+    let _expedited = Expedited::for_hooks(current.hooks.len());
     for hook in &current.hooks {
         hooks::detach(&store, hook);
         done.push(format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name()));
@@ -224,6 +230,7 @@ fn unload_by_force(bpffs: &Path) -> Result<Vec<String>> {
     if let Ok(Some(store)) = Store::open(bpffs)
         && let Ok(Some(current)) = Current::read(&store)
     {
+        let _expedited = Expedited::for_hooks(current.hooks.len());
         for hook in &current.hooks {
             hooks::detach(&store, hook);
         }

@@ -3,13 +3,13 @@
 //! Everything lives under one directory of a BPF file system, so that it survives every process of ours:
 //!
 //! ```text
-//! BPFFS/schema-4/maps/NAME         the maps of fw-ebpf
-//! BPFFS/schema-4/programs/NAME     its programs
-//! BPFFS/schema-4/links/IFINDEX-SIDE
-//! BPFFS/schema-4/flows/window-NS  the flows of a window, while somebody keeps a flow log
-//! BPFFS/schema-4/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
-//! BPFFS/schema-4/rules-GENERATION  the same: the numbers of the rules
-//! BPFFS/schema-4/source-GENERATION the same: the rules file
+//! BPFFS/schema-5/maps/NAME         the maps of fw-ebpf
+//! BPFFS/schema-5/programs/NAME     its programs
+//! BPFFS/schema-5/links/IFINDEX-SIDE
+//! BPFFS/schema-5/flows/window-NS  the flows of a window, while somebody keeps a flow log
+//! BPFFS/schema-5/state-GENERATION  what was loaded, as a map of bytes: hooks, devices, zones
+//! BPFFS/schema-5/rules-GENERATION  the same: the numbers of the rules
+//! BPFFS/schema-5/source-GENERATION the same: the rules file
 //! ```
 //!
 //! Two generations are kept: the one in force and the one before.
@@ -24,12 +24,14 @@ mod devices;
 mod driver;
 mod entries;
 mod events;
+mod expedite;
 mod flows;
 mod grant;
 mod hooks;
 mod inspect;
 mod install;
 mod keep;
+mod links;
 mod load;
 mod lock;
 mod mapping;
@@ -44,6 +46,7 @@ mod rehearse;
 mod replace;
 mod resident;
 mod scrape;
+mod select;
 mod state;
 mod store;
 mod takeover;
@@ -100,6 +103,8 @@ pub struct LoadOptions {
     pub dry_run: bool,
     /// Most bytes that the tables of the rules may take.
     pub max_memory: u64,
+    /// A device that cannot be filtered is left out and told of, and all others are filtered; else it is an error.
+    pub each_alone: bool,
     /// Told when a phase begins.
     pub progress: Option<fn(Phase)>,
 }
@@ -111,6 +116,7 @@ impl Default for LoadOptions {
             require_devices: false,
             dry_run: false,
             max_memory: DEFAULT_MAX_MEMORY,
+            each_alone: false,
             progress: None,
         }
     }

@@ -5,18 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::current::Current;
 use super::devices::Device;
 use super::hooks;
+use super::select::{Devices, Renamed, Selected, SelectedBy, Selection, select};
 use super::state::{Hook, Side, Via};
 use super::store::Store;
 use super::takeover::Ends;
 use crate::compile::{Binding, Carries, Older, OpenRules, attached};
 use crate::error::{Error, Result};
-use crate::model::{Attachment, Faces, Mode, Policy};
+use crate::model::{Faces, Mode, Policy};
 
 /// What a rule set means on this host.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) bindings: Vec<Binding>,
+    /// How each of them came to that.
+    pub(super) selected_by: Vec<SelectedBy>,
     pub(super) hooks: Vec<Hook>,
+    /// Devices that cannot be filtered, by index, and why.
+    pub(super) refused: Vec<(u32, String)>,
     /// Devices that were not filtered before.
     pub(super) newcomers: Vec<u32>,
     /// Of those, and of the others that adopt: whose connections they carry.
@@ -24,15 +29,6 @@ pub(super) struct Plan {
     /// (interface or subnet, device as named).
     pub(super) pending: Vec<(String, String)>,
     pub(super) notes: Vec<String>,
-}
-
-/// What the user said about devices besides the rules.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Devices {
-    /// Given to an interface.
-    pub(super) given: BTreeMap<String, String>,
-    /// Taken away.
-    pub(super) taken: BTreeSet<String>,
 }
 
 /// Connections that are older than the rules.
@@ -54,60 +50,31 @@ pub(super) fn make(
     store: &Store,
     current: Option<&Current>,
     adoption: Adoption<'_>,
+    each_alone: bool,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
     let mut faces = BTreeMap::new();
-    for (carries, attachment) in attached(policy) {
-        let mut meant = meant(devices, said, &carries, attachment);
-        let exists = !meant.is_empty();
-        meant.retain(|device| !said.taken.contains(&device.name));
-        if !exists {
-            plan.pending.push((carries.name().to_owned(), attachment.device.to_string()));
-        }
-        for device in meant {
-            if let Some(other) = plan.bindings.iter().find(|binding| binding.ifindex == device.ifindex) {
-                return Err(Error::input(format!(
-                    "the device \"{}\" is meant by both \"{}\" and \"{}\"; name it for one of them only",
-                    device.name,
-                    other.carries.name(),
-                    carries.name()
-                )));
+    let renamed = current.map(|current| Renamed::find(store, &current.state, devices)).unwrap_or_default();
+    let selection = select(devices, said, attached(policy), &renamed);
+    plan.pending = selection.pending;
+    for selected in &selection.selected {
+        plan.tell(selected);
+        plan.bind(selected, current, adoption);
+        match plan.hook(selected, store, current) {
+            Err(error) if each_alone => {
+                plan.refuse_device(selected.device.ifindex, &selected.device.name, &error)
             }
-            plan.add(device, &carries, attachment, store, current, adoption)?;
-            faces.insert(device.ifindex, attachment.faces);
+            hooked => hooked?,
         }
+        faces.insert(selected.device.ifindex, selected.attachment.faces);
     }
     plan.find_ends(devices, &faces, adoption);
     Ok(plan)
 }
 
-/// Which of these devices are to carry what.
-pub(super) fn bindings<'p>(
-    devices: &[Device],
-    said: &Devices,
-    attached: impl Iterator<Item = (Carries, &'p Attachment)>,
-) -> Vec<Binding> {
-    let mut bindings = Vec::new();
-    for (carries, attachment) in attached {
-        let meant = meant(devices, said, &carries, attachment).into_iter();
-        let meant = meant.filter(|device| !said.taken.contains(&device.name));
-        bindings.extend(meant.map(|device| bind(device, &carries)));
-    }
-    bindings
-}
-
-/// The devices of an interface or a leg, those included that were taken away.
-fn meant<'d>(
-    devices: &'d [Device],
-    said: &Devices,
-    carries: &Carries,
-    attachment: &Attachment,
-) -> Vec<&'d Device> {
-    let is_meant = |device: &&Device| match said.given.get(&device.name) {
-        Some(interface) => *interface == carries.name(),
-        None => device.is_meant_by(&attachment.device),
-    };
-    devices.iter().filter(is_meant).collect()
+/// What the selected devices carry.
+pub(super) fn bindings(selection: &Selection<'_, '_>) -> Vec<Binding> {
+    selection.selected.iter().map(|selected| bind(selected.device, &selected.carries)).collect()
 }
 
 /// A device that carries something.
@@ -126,19 +93,37 @@ fn bind(device: &Device, carries: &Carries) -> Binding {
 }
 
 impl Plan {
-    fn add(
-        &mut self,
-        device: &Device,
-        carries: &Carries,
-        attachment: &Attachment,
-        store: &Store,
-        current: Option<&Current>,
-        adoption: Adoption<'_>,
-    ) -> Result<()> {
+    /// What the operator may not expect of a device.
+    fn tell(&mut self, selected: &Selected<'_, '_>) {
+        let (device, carries) = (&selected.device.name, selected.carries.name());
+        if let Some(rival) = &selected.rival {
+            self.notes.push(format!(
+                "{device:?} is meant by both {carries:?} and {:?}, and neither says more of it: it carries {carries:?}",
+                rival.name()
+            ));
+        }
+        if let Some(name) = &selected.known_as {
+            self.notes.push(format!(
+                "{device:?} was {name:?} when the rules selected it, and carries {carries:?} still; name it in the file, \
+                 or let go of it with `fwctl detach {device}`"
+            ));
+        }
+    }
+
+    /// A hook that could not be attached.
+    pub(super) fn refuse(&mut self, hook: &Hook, error: &Error) {
+        self.refuse_device(hook.ifindex, &hook.device, error);
+    }
+
+    fn refuse_device(&mut self, ifindex: u32, device: &str, error: &Error) {
+        self.notes.push(format!("\"{device}\" is not filtered: {error}"));
+        self.refused.push((ifindex, error.to_string()));
+    }
+
+    fn bind(&mut self, selected: &Selected<'_, '_>, current: Option<&Current>, adoption: Adoption<'_>) {
+        let Selected { device, carries, .. } = selected;
         // A device that carries something else now has no connections yet: they are known by what they belong to.
-        let is_same = |binding: &&Binding| {
-            binding.ifindex == device.ifindex && binding.device == device.name && binding.carries == *carries
-        };
+        let is_same = |binding: &&Binding| binding.ifindex == device.ifindex && binding.carries == *carries;
         // What has passed unfiltered since rules were not confirmed in time has no entries either.
         let filtering = current.filter(|current| current.is_in_force);
         let before = filtering.and_then(|current| current.state.bindings.iter().find(is_same));
@@ -154,6 +139,11 @@ impl Plan {
             None => (binding.adopt_until_ns, binding.older) = (adoption.until_ns, Older::all()),
         }
         self.bindings.push(binding);
+        self.selected_by.push(selected.by());
+    }
+
+    fn hook(&mut self, selected: &Selected<'_, '_>, store: &Store, current: Option<&Current>) -> Result<()> {
+        let Selected { device, carries, attachment, .. } = selected;
         let received = current.and_then(|current| hook_of(&current.hooks, device, Side::Received));
         let stays =
             |hook: &&Hook| suits(hook.via, attachment.mode) && !hooks::is_held(store, device, hook.via);
@@ -213,9 +203,7 @@ fn hook(device: &Device, carries: &Carries, side: Side, via: Via, why: String) -
 }
 
 fn hook_of<'a>(hooks: &'a [Hook], device: &Device, side: Side) -> Option<&'a Hook> {
-    hooks
-        .iter()
-        .find(|hook| hook.ifindex == device.ifindex && hook.device == device.name && hook.side == side)
+    hooks.iter().find(|hook| hook.ifindex == device.ifindex && hook.side == side)
 }
 
 /// A hook stays where it is unless the rules now ask for another.

@@ -52,7 +52,8 @@ impl Resident {
         current.refuse_unconfirmed()?;
         let source = store.read_source(current.state.generation)?;
         let policy = policy_of(&source)?;
-        let options = LoadOptions { max_memory: current.state.max_memory, ..LoadOptions::default() };
+        let max_memory = current.state.max_memory;
+        let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
         let wish = Wish { source: &source, policy: &policy, said: current.said(), options: &options };
         let granted = wish.grant(store, Some(current))?;
         let (state, members) = (granted.state, granted.members);
@@ -77,9 +78,9 @@ impl Resident {
         Ok(Self { bpffs: store.bpffs().to_owned(), policy, state, members, known })
     }
 
-    /// A device has these addresses now. Where the rules give the interface that it carries addresses of its own, that
+    /// The device of this index has these addresses now. Where the rules give the interface that it carries addresses of its own, that
     /// changes nothing. When this returns every packet is judged by the new members; the first ones were long before.
-    pub fn set_addresses(&mut self, device: &str, addresses: &[IpAddr]) -> Result<Published> {
+    pub fn set_addresses(&mut self, ifindex: u32, addresses: &[IpAddr]) -> Result<Published> {
         let store = open_loaded(&self.bpffs)?;
         let _lock = Lock::take(&self.bpffs)?;
         let mut array = store.policy_array()?;
@@ -90,7 +91,7 @@ impl Resident {
             return self.reload(&store);
         }
         let mut state = self.state.clone();
-        let Some(binding) = state.bindings.iter_mut().find(|binding| binding.device == device) else {
+        let Some(binding) = state.bindings.iter_mut().find(|binding| binding.ifindex == ifindex) else {
             return Ok(Published::Nothing);
         };
         let changes = self.changes(&binding.carries, &binding.addresses, addresses);

@@ -88,7 +88,7 @@ fn read(store: &Store, with_rules: bool) -> Result<Option<Scraped>> {
         awaits_confirmation: deadline_ns != 0 && monotonic_ns() < deadline_ns,
         interfaces: state.zones.iter().map(|(_, name, _)| name.clone()).collect(),
         hooks: inspect::hook_reports(store, state)?,
-        pending: state.pending.len(),
+        pending: inspect::pending(store, state)?.len(),
         rules: state.rules,
         tables: inspect::table_statuses(store, counted.layout, counted.classes)?,
         connections: counted.states,

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{Binding, Compiled, Numbering, OpenRules, RuleInfo};
+use super::devices::Device;
+use super::select::{Devices, Renamed, SelectedBy, Selection, select};
+use crate::compile::{Binding, Carries, Compiled, Numbering, OpenRules, RuleInfo};
+use crate::model::Attachment;
 
 /// One generation, but for its rules and their source.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -16,6 +19,12 @@ pub struct State {
     pub loaded_at: u64,
     /// Which devices carried what.
     pub bindings: Vec<Binding>,
+    /// Devices of these that could not be filtered, by index, and why.
+    pub(super) refused: Vec<(u32, String)>,
+    /// How each of them came to that, in the same order.
+    pub(super) selected_by: Vec<SelectedBy>,
+    /// What of the rules says where they apply: reading them takes too long to do it again and again.
+    pub(super) attached: Vec<(Carries, Attachment)>,
     /// Where our programs are.
     pub hooks: Vec<Hook>,
     /// Devices that were named and did not exist: (interface or subnet, device).
@@ -36,6 +45,19 @@ pub struct State {
     pub netns: u64,
     /// What the object was built from: another object replaces the programs.
     pub object: String,
+}
+
+impl State {
+    /// What the user said about devices besides the rules.
+    pub(super) fn said(&self) -> Devices {
+        Devices { given: self.given.clone(), taken: self.taken.clone() }
+    }
+
+    /// Which of these devices the rules select.
+    pub(super) fn select<'d>(&self, devices: &'d [Device], renamed: &[Renamed]) -> Selection<'d, '_> {
+        let attached = self.attached.iter().map(|(carries, attachment)| (carries.clone(), attachment));
+        select(devices, &self.said(), attached, renamed)
+    }
 }
 
 /// The rules of a generation with their counter slots, and the numbers for the next one to go on with.

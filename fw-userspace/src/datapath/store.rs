@@ -17,7 +17,7 @@ use crate::compile::{Numbering, RuleInfo};
 use crate::error::{Error, Result};
 
 /// Changes whenever a later fwctl could misread what an earlier one pinned.
-const SCHEMA: &str = "schema-4";
+const SCHEMA: &str = "schema-5";
 
 /// `BPF_FS_MAGIC`, include/uapi/linux/magic.h.
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
@@ -122,7 +122,8 @@ impl Store {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
                 let path = entry.path();
                 if directory == &self.links() {
-                    super::hooks::detach_link(&path);
+                    super::links::detach(&path);
+                    continue;
                 }
                 let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
                 removed.map_err(|error| {
@@ -272,7 +273,7 @@ pub(super) fn remove_everything(bpffs: &Path) -> Result<usize> {
 
 fn detach_links(directory: &Path) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        super::hooks::detach_link(&entry.path());
+        super::links::detach(&entry.path());
     }
 }
 

@@ -117,6 +117,9 @@ codes! {
     ValueRepeated = "value-repeated", Warning, "remove one of the two";
     /// A key says nothing without another one.
     KeyWithoutDevice = "key-without-device", Warning, "add a \"device\", or remove the key";
+    /// A device that a glob takes belongs to another interface, which says more of its name.
+    DeviceException = "device-exception", Note,
+        "nothing, if that is meant; the name wins over globs, and the longer glob over the shorter";
     /// Host bits of a CIDR are set; they are cleared.
     HostBitsCleared = "host-bits-cleared", Note, "write the network's own address";
 }

@@ -50,6 +50,44 @@ fn matches_one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
+/// One part of a glob.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Token<'p> {
+    /// `*`.
+    AnyNumber,
+    /// `?`.
+    Any,
+    /// One byte, or one of a class.
+    Asked(&'p [u8]),
+}
+
+impl<'p> Token<'p> {
+    /// A glob, part by part.
+    pub(super) fn all(mut pattern: &'p [u8]) -> impl Iterator<Item = Self> {
+        std::iter::from_fn(move || {
+            let length = match pattern.first()? {
+                b'[' => class(pattern).map_or(1, |(.., length)| length),
+                _ => 1,
+            };
+            let (part, rest) = pattern.split_at(length);
+            pattern = rest;
+            Some(match part {
+                b"*" => Self::AnyNumber,
+                b"?" => Self::Any,
+                _ => Self::Asked(part),
+            })
+        })
+    }
+
+    /// Whether this byte can stand here.
+    pub(super) fn takes(self, byte: u8) -> bool {
+        match self {
+            Self::AnyNumber | Self::Any => true,
+            Self::Asked(part) => matches_one(part, byte).is_some(),
+        }
+    }
+}
+
 /// The members of a class, whether it is negated, and how long it is; a `]` that comes first is a member.
 fn class(pattern: &[u8]) -> Option<(&[u8], bool, usize)> {
     let negated = matches!(pattern.get(1), Some(b'!' | b'^'));

@@ -5,6 +5,7 @@
 //! devices are selectors, not interface indexes.
 
 mod glob;
+mod overlap;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 
 use indexmap::IndexMap;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// Everything that one rules file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,7 +215,7 @@ pub struct Interface {
 }
 
 /// A device of this host and how to filter it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Which device.
     pub device: DeviceSelector,
@@ -224,7 +226,7 @@ pub struct Attachment {
 }
 
 /// How a rules file names a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceSelector {
     /// Exactly this name, never `lo`.
     Name(String),
@@ -249,7 +251,7 @@ impl fmt::Display for DeviceSelector {
 }
 
 /// Which side of the filter a device looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Faces {
     /// The instance's own NIC: what it receives is inbound.
     Network,
@@ -258,7 +260,7 @@ pub enum Faces {
 }
 
 /// Which hook the received side uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// XDP where it costs nothing, else TC.
     Auto,

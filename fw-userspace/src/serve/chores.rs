@@ -36,7 +36,7 @@ pub(super) enum Wake {
     End,
 }
 
-/// Devices and hooks that change together are looked at once.
+/// The first change is looked at now, those that follow it within this time together.
 const DEVICES_SETTLE_IN: Duration = Duration::from_millis(100);
 /// How often all hooks are looked at though nothing stirred: a TCX link is taken away without a word.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -56,6 +56,7 @@ pub(super) struct Chores {
     file_stirred: Arc<AtomicBool>,
     devices_stirred: Arc<AtomicBool>,
     look_at: Instant,
+    looked_at: Instant,
     sweep_at: Instant,
     load_again_at: Option<Instant>,
     alive: Option<(Duration, Instant)>,
@@ -113,6 +114,7 @@ impl Chores {
             file_stirred,
             devices_stirred,
             look_at: now,
+            looked_at: now,
             sweep_at: now,
             load_again_at: None,
             alive: supervisor::alive_every().map(|every| (every, now)),
@@ -150,7 +152,7 @@ impl Chores {
                 Ok(Wake::File) => self.file_stirred.store(false, Ordering::Relaxed),
                 Ok(Wake::Devices) => {
                     self.devices_stirred.store(false, Ordering::Relaxed);
-                    self.look_at = self.look_at.min(Instant::now() + DEVICES_SETTLE_IN);
+                    self.look_at = self.look_at.min(self.looked_at + DEVICES_SETTLE_IN);
                 }
                 Ok(Wake::Peer(line)) => say(Note::Peer(&line)),
                 Ok(Wake::Failed(error)) => say(Note::Failed(&error)),
@@ -184,6 +186,7 @@ impl Chores {
         }
         if self.look_at <= now {
             self.look(say);
+            self.looked_at = Instant::now();
             self.look_at = Instant::now() + LOOK_EVERY;
         }
         if self.sweep_at <= now {
@@ -238,7 +241,8 @@ impl Chores {
                 "its rules are wrong, which is said above; mend them and save the file",
             ));
         };
-        let options = LoadOptions { max_memory: self.options.max_memory, ..LoadOptions::default() };
+        let max_memory = self.options.max_memory;
+        let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
         let report = datapath::load(&self.options.bpffs, source, &policy, &options)?;
         say(Note::Loaded(name, &report));
         if let Some(path) = &self.options.last_good
@@ -264,7 +268,10 @@ impl Chores {
                 _ => {}
             }
         }
-        say(Note::Mended(&mended));
+        // What is tried again and again was told of when it failed first.
+        if !mended.changes.iter().all(|change| matches!(change, Change::Refused { .. })) {
+            say(Note::Mended(&mended));
+        }
     }
 
     fn sweep(&mut self, say: &mut Say) {

@@ -126,7 +126,7 @@ impl Kept {
 
     /// What is pinned of the log.
     pub(super) fn windows(&self) -> Vec<String> {
-        let directory = self.bpffs.path().join("schema-4/flows");
+        let directory = self.bpffs.path().join("schema-5/flows");
         let names = fs::read_dir(directory).into_iter().flatten().flatten();
         names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }

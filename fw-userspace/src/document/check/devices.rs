@@ -1,5 +1,6 @@
 //! Devices: where interfaces and subnet legs are attached, each device once.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::super::device::Device;
@@ -33,7 +34,7 @@ pub(super) fn attachment(
     })
 }
 
-/// Refuses a device that two objects name, be it by a glob.
+/// Refuses a device that two objects name, and globs that take a device of which neither says more.
 pub(super) fn check(document: &Document, report: &mut Report<'_>) {
     let legs = document.subnets.readable().map(|(name, subnet)| ("subnet", name, &subnet.value.device));
     let interfaces =
@@ -63,21 +64,43 @@ pub(super) fn check(document: &Document, report: &mut Report<'_>) {
             }
         }
     }
-    for glob in named.iter().filter(|named| matches!(named.selector, DeviceSelector::Glob(_))) {
-        for Named { at, kind, owner, selector } in &named {
-            if let DeviceSelector::Name(name) = selector
-                && glob.selector.matches_name(name)
-            {
-                let glob_shown = shown(glob.selector);
-                let message = if *at > glob.at {
-                    format!("device {name:?} is taken by {} {:?} as {glob_shown}", glob.kind, glob.owner)
-                } else {
-                    format!("device {glob_shown} takes {name:?} too, which is of {kind} {owner:?}")
-                };
-                report.say(glob.at.max(*at), Code::ValueConflict, message);
-            }
+    let (globs, names): (Vec<&Named<'_>>, Vec<&Named<'_>>) = first
+        .into_values()
+        .filter(|named| matches!(named.selector, DeviceSelector::Glob(_) | DeviceSelector::Name(_)))
+        .partition(|named| matches!(named.selector, DeviceSelector::Glob(_)));
+    for glob in &globs {
+        let later = globs.iter().filter(|other| other.at > glob.at);
+        for other in names.iter().chain(later) {
+            overlap(glob, other, report);
         }
     }
+}
+
+/// Says who gets a device that two selectors take, or that the file does not tell.
+fn overlap(one: &Named<'_>, other: &Named<'_>, report: &mut Report<'_>) {
+    let Some(name) = one.selector.name_in_common(other.selector) else { return };
+    let (winner, loser) = match one.selector.specificity().cmp(&other.selector.specificity()) {
+        Ordering::Greater => (one, other),
+        Ordering::Less => (other, one),
+        Ordering::Equal => {
+            let Named { kind, owner, selector, .. } = one;
+            let message = format!(
+                "device {} takes {name:?} too, which {kind} {owner:?} takes as {}, and neither glob is longer; write out \
+                 more of one of them, or the name",
+                shown(other.selector),
+                shown(selector),
+            );
+            report.say(other.at, Code::ValueConflict, message);
+            return;
+        }
+    };
+    let Named { kind, owner, selector, .. } = winner;
+    let message = format!(
+        "device {} takes {name:?} too, which {kind} {owner:?} gets: {} is more specific",
+        shown(loser.selector),
+        shown(selector),
+    );
+    report.say(loser.at, Code::DeviceException, message);
 }
 
 struct Named<'d> {

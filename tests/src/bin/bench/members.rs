@@ -98,10 +98,11 @@ fn both(
         loaded.replace(server, source, policy)
     })?;
     let mut resident = loaded.resident(server)?;
+    let device = server.index(LATE)?;
     let late = [IpAddr::from(address(MEMBERS.min(options.most)))];
     let by_resident = changes(options, counters, "by datapath::Resident", |joins| {
         let addresses = if joins { &late[..] } else { &[] };
-        let published = server.run(|| resident.set_addresses(LATE, addresses))?;
+        let published = server.run(|| resident.set_addresses(device, addresses))?;
         ensure!(matches!(published, Published::Lines(_)), "published {published:?}");
         Ok(())
     })?;
