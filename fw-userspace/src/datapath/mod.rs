@@ -26,6 +26,7 @@ mod entries;
 mod events;
 mod flows;
 mod grant;
+mod guard;
 mod hooks;
 mod inspect;
 mod install;
