@@ -1,5 +1,6 @@
 //! A packet of each region, asked of the decision core on both sides: a region that it does not confirm is never shown.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use fw_common::Direction;
@@ -20,9 +21,13 @@ use crate::simulate::Simulation;
 pub(super) struct Witness([Explainer; 2]);
 
 impl Witness {
-    pub(super) fn new(sides: [&Side; 2], bounds: Bounds) -> Result<Self> {
+    /// Of what is asked about; other bindings count where their addresses are a group's.
+    pub(super) fn new(sides: [&Side; 2], asked: &HashSet<Carries>, bounds: Bounds) -> Result<Self> {
         let simulations = of_both(sides, |Side { policy, bindings, .. }| {
-            let simulation = Simulation::within(policy.clone(), bindings.clone(), &bounds);
+            let bindings = bindings.iter();
+            let needed =
+                bindings.filter(|it| asked.contains(&it.carries) || !it.addresses.is_empty()).cloned();
+            let simulation = Simulation::within(policy.clone(), needed.collect(), &bounds);
             simulation.map_err(|error| Error::input(error.to_string()))
         });
         simulations.map(|simulations| Self(simulations.map(Explainer::of_simulation)))

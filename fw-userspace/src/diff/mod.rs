@@ -170,7 +170,8 @@ pub fn diff(old: Side, new: Side, only: Option<&str>, max_memory: u64) -> Result
     let mut shared = Shared::default();
     compared([&old, &new], View::First, &names, bounds, &mut shared, &mut found)?;
     compared([&stateless[0], &stateless[1]], View::Established, &names, bounds, &mut shared, &mut found)?;
-    let mut witnesses = Witnesses { first: None, established: None, bounds };
+    let asked: HashSet<Carries> = found.keys().map(|name| (*name).clone()).collect();
+    let mut witnesses = Witnesses { first: None, established: None, asked, bounds };
     let mut interfaces = Vec::new();
     for name in &names {
         let (was, is) = (in_old.contains(name), in_new.contains(name));
@@ -248,6 +249,8 @@ fn compared<'n>(
 struct Witnesses {
     first: Option<Witness>,
     established: Option<Witness>,
+    /// What has a region: of nothing else lists are compiled.
+    asked: HashSet<Carries>,
     bounds: Bounds,
 }
 
@@ -286,7 +289,7 @@ fn shown(
             };
             let witness = match slot {
                 Some(witness) => witness,
-                None => slot.insert(Witness::new(sides, witnesses.bounds)?),
+                None => slot.insert(Witness::new(sides, &witnesses.asked, witnesses.bounds)?),
             };
             let example = witness.example(at, (*direction, *family, *view), region, own)?;
             let remote = shared.cidrs(&region.shape, *family);
