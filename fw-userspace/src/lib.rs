@@ -19,6 +19,7 @@ pub mod lint;
 pub mod metrics;
 pub mod model;
 pub mod nearest;
+pub mod printable;
 pub mod rates;
 pub mod reasons;
 pub mod report;

@@ -1,5 +1,6 @@
 //! Judges packets by rules that are loaded nowhere: the compiled tables in memory, and the decision core itself.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use fw_common::conntrack::{Class, Connection};
@@ -21,7 +22,14 @@ pub struct Simulation {
     tables: MemoryTables,
     compiled: Compiled,
     bindings: Vec<Binding>,
+    /// By what a binding carries its place.
+    places: HashMap<Carries, usize>,
     generation: u32,
+}
+
+fn places(bindings: &[Binding]) -> HashMap<Carries, usize> {
+    // Of several that carry the same, the first.
+    bindings.iter().enumerate().rev().map(|(place, binding)| (binding.carries.clone(), place)).collect()
 }
 
 /// What came of a packet.
@@ -53,7 +61,7 @@ impl Simulation {
         let compiled = compile_beside(&nothing, &policy, &bindings, numbering, root, bounds)?;
         let mut tables = MemoryTables::new(policy.settings.conntrack_max as usize);
         tables.publish(&compiled.patch.image());
-        Ok(Self { policy, tables, compiled, bindings, generation: 1 })
+        Ok(Self { policy, tables, compiled, places: places(&bindings), bindings, generation: 1 })
     }
 
     /// The next generation; connections stay. Opens the adoption window that a load on a host would open.
@@ -72,7 +80,8 @@ impl Simulation {
         let compiled = compile(&policy, &bindings, self.compiled.numbering.clone(), generation)?;
         self.tables.max_connections = policy.settings.conntrack_max as usize;
         self.tables.publish(&compiled.patch.image());
-        *self = Self { policy, tables: std::mem::take(&mut self.tables), compiled, bindings, generation };
+        let (tables, places) = (std::mem::take(&mut self.tables), places(&bindings));
+        *self = Self { policy, tables, compiled, bindings, places, generation };
         Ok(())
     }
 
@@ -100,7 +109,7 @@ impl Simulation {
 
     /// The same where an interface and a subnet may have one name.
     pub(crate) fn rehearse_on(&self, at: &Carries, direction: Direction, frame: &[u8]) -> Option<Rehearsed> {
-        let binding = self.bindings.iter().find(|binding| binding.carries == *at)?;
+        let binding = &self.bindings[*self.places.get(at)?];
         let seen = self.sighting_on(binding, direction)?;
         Some(rehearse(&SliceFrame::new(frame), &self.tables, seen, &mut Scratch::EMPTY.clone()))
     }

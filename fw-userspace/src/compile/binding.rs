@@ -1,5 +1,6 @@
 //! Which device of the host carries which interface or leg.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -103,9 +104,12 @@ pub fn pretend_bindings(policy: &Policy) -> Vec<Binding> {
 /// The same with the addresses of these devices; several of one interface are one.
 pub(crate) fn pretend_bindings_like(policy: &Policy, devices: &[Binding]) -> Vec<Binding> {
     let mut bindings = pretend_bindings(policy);
+    let mut addresses: HashMap<&Carries, Vec<IpAddr>> = HashMap::new();
+    for device in devices {
+        addresses.entry(&device.carries).or_default().extend(&device.addresses);
+    }
     for binding in &mut bindings {
-        let same = devices.iter().filter(|device| device.carries == binding.carries);
-        binding.addresses = same.flat_map(|device| &device.addresses).copied().collect();
+        binding.addresses = addresses.remove(&binding.carries).unwrap_or_default();
     }
     bindings
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::guard;
 use crate::error::{Error, Result};
 use crate::same_file::has_its_name;
 
@@ -20,9 +21,10 @@ impl Lock {
     /// Waits up to ten seconds for `flock` on the directory itself.
     pub(super) fn take(directory: &Path) -> Result<Self> {
         let open = || {
-            std::fs::create_dir_all(directory)
-                .and_then(|()| File::open(directory))
-                .map_err(|error| cannot_open(directory, &error))
+            guard::make_directory(directory)?;
+            // A lock that others could have would hold us up.
+            guard::close(directory)?;
+            File::open(directory).map_err(|error| cannot_open(directory, &error))
         };
         let mut file = open()?;
         let start = Instant::now();

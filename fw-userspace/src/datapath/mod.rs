@@ -27,6 +27,7 @@ mod events;
 mod expedite;
 mod flows;
 mod grant;
+mod guard;
 mod hooks;
 mod inspect;
 mod install;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::blob;
+use super::guard::{self, make_directory};
 use super::policy_array::PolicyArray;
 use super::programs::POLICY;
 use super::state::{Hook, NumberedRules, State};
@@ -44,9 +45,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens what is pinned under `bpffs`; `None` if nothing is.
+    /// Opens what is pinned under `bpffs`; `None` if nothing is. What strangers may have made is refused.
     pub fn open(bpffs: &Path) -> Result<Option<Self>> {
         let root = bpffs.join(SCHEMA);
+        guard::refuse_strangers(bpffs)?;
+        guard::refuse_strangers(&root)?;
         if root.is_dir() {
             return Ok(Some(Self { bpffs: bpffs.to_owned(), root }));
         }
@@ -62,11 +65,13 @@ impl Store {
     /// Makes the directory, mounting the BPF file system where it belongs if need be.
     pub fn create(bpffs: &Path) -> Result<Self> {
         if let Some(store) = Self::open(bpffs)? {
+            guard::close(bpffs)?;
             return Ok(store);
         }
         mount_if_missing(bpffs)?;
         let root = bpffs.join(SCHEMA);
         make_directory(bpffs)?;
+        guard::refuse_strangers(bpffs)?;
         if !is_bpffs(bpffs) {
             let _ = fs::remove_dir(bpffs);
             return Err(Error::system(format!(
@@ -75,6 +80,7 @@ impl Store {
                 bpffs.display()
             )));
         }
+        guard::close(bpffs)?;
         let store = Self { bpffs: bpffs.to_owned(), root };
         for directory in [store.root.clone(), store.maps(), store.programs(), store.links()] {
             make_directory(&directory)?;
@@ -283,11 +289,6 @@ fn other_schema(bpffs: &Path) -> Option<String> {
     names.find(|name| name.starts_with("schema-"))
 }
 
-fn make_directory(path: &Path) -> Result<()> {
-    fs::create_dir_all(path)
-        .map_err(|error| Error::system(format!("cannot create \"{}\": {error}", path.display())))
-}
-
 fn remove_tree(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -334,9 +335,16 @@ fn mount_if_missing(bpffs: &Path) -> Result<()> {
              container mount the host's /sys/fs/bpf",
         ));
     }
-    // SAFETY: C strings and no data; the kernel copies them.
+    // For root alone: the kernel's own default is open to all.
+    // SAFETY: four C strings; the kernel copies them.
     let failed = unsafe {
-        libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null())
+        libc::mount(
+            c"bpf".as_ptr(),
+            c"/sys/fs/bpf".as_ptr(),
+            c"bpf".as_ptr(),
+            0,
+            c"mode=0700".as_ptr().cast(),
+        )
     };
     if failed != 0 {
         let error = std::io::Error::last_os_error();

@@ -10,6 +10,8 @@ use rustc_hash::FxHashMap;
 
 use super::ends::{self, Ends, Intervals, Local, MAPPED};
 use super::keys::{KeySets, Row};
+use super::regions;
+use super::shared::{Shape, Shared};
 use crate::compile::{CompileError, Filter, Flattened, ListId, Passing};
 
 /// Remote addresses for which the same keys change their verdict.
@@ -26,7 +28,7 @@ pub(super) struct Cell {
 /// The change for some addresses of the interface's end.
 pub(super) struct Changed {
     pub(super) local: Intervals,
-    pub(super) cells: Rc<Vec<Cell>>,
+    pub(super) shapes: Rc<[Rc<Shape>]>,
 }
 
 /// The lists behind a verdict, and whether the interface's end lies inside its subnet.
@@ -45,21 +47,25 @@ const KEPT: usize = 1 << 24;
 /// An old and a new generation.
 pub(super) struct Comparison<'g> {
     sides: [&'g Flattened; 2],
-    pub(super) keys: KeySets,
+    keys: KeySets,
+    shared: &'g mut Shared,
     passing: FxHashMap<(usize, ListId, usize), Rc<Passing>>,
-    cells: FxHashMap<[Option<Lists>; 2], Rc<Vec<Cell>>>,
+    inside: FxHashMap<(usize, ListId, usize), Rc<Intervals>>,
+    shapes: FxHashMap<[Option<Lists>; 2], Rc<[Rc<Shape>]>>,
     kept: usize,
     /// By family, from which remote address on which class on either side.
     refinement: [Vec<(u128, [u32; 2])>; 2],
 }
 
 impl<'g> Comparison<'g> {
-    pub(super) fn new(old: &'g Flattened, new: &'g Flattened) -> Self {
+    pub(super) fn new(old: &'g Flattened, new: &'g Flattened, shared: &'g mut Shared) -> Self {
         Self {
             sides: [old, new],
             keys: KeySets::new(),
+            shared,
             passing: FxHashMap::default(),
-            cells: FxHashMap::default(),
+            inside: FxHashMap::default(),
+            shapes: FxHashMap::default(),
             kept: 0,
             refinement: [0, 1].map(|family| refined(old.steps(family), new.steps(family))),
         }
@@ -78,7 +84,7 @@ impl<'g> Comparison<'g> {
         for (side, filter) in filters.into_iter().enumerate() {
             let inside = match filter.acl[place(direction)] {
                 Some(acl) => self.inside(side, acl, number)?,
-                None => Vec::new(),
+                None => Rc::default(),
             };
             ends.push(Ends::new(filter, direction, family, inside));
         }
@@ -88,18 +94,22 @@ impl<'g> Comparison<'g> {
                 usual.extend(&intervals);
             }
             let lists = [0, 1].map(|side| lists(filters[side], direction, number, local[side]));
-            let cells = self.cells(lists, family)?;
-            if !cells.is_empty() {
-                changed.push(Changed { local: intervals, cells });
+            let shapes = self.shapes(lists, family)?;
+            if !shapes.is_empty() {
+                changed.push(Changed { local: intervals, shapes });
             }
         }
         Ok((ends::merged(usual), changed))
     }
 
     /// Addresses inside a subnet.
-    fn inside(&mut self, side: usize, acl: ListId, family: usize) -> Result<Intervals, CompileError> {
+    fn inside(&mut self, side: usize, acl: ListId, family: usize) -> Result<Rc<Intervals>, CompileError> {
+        if let Some(known) = self.inside.get(&(side, acl, family)) {
+            return Ok(Rc::clone(known));
+        }
         let passing = self.passing(side, acl, family)?;
         let steps = self.sides[side].steps(family);
+        self.shared.walk(steps.len());
         let ends = steps.iter().skip(1).map(|(next, _)| next - 1).chain([last(family)]);
         let mut inside: Intervals = Vec::new();
         for ((first, class), last) in steps.iter().zip(ends) {
@@ -111,6 +121,9 @@ impl<'g> Comparison<'g> {
                 _ => inside.push((*first, last)),
             }
         }
+        let inside = Rc::new(inside);
+        self.keep(inside.len());
+        self.inside.insert((side, acl, family), Rc::clone(&inside));
         Ok(inside)
     }
 
@@ -130,7 +143,8 @@ impl<'g> Comparison<'g> {
         self.kept += more;
         if self.kept > KEPT {
             self.passing.clear();
-            self.cells.clear();
+            self.inside.clear();
+            self.shapes.clear();
             self.kept = more;
         }
     }
@@ -181,13 +195,23 @@ impl<'g> Comparison<'g> {
         Ok(verdicts)
     }
 
-    fn cells(&mut self, lists: [Option<Lists>; 2], family: Family) -> Result<Rc<Vec<Cell>>, CompileError> {
-        if let Some(known) = self.cells.get(&lists) {
+    /// What changes between lists, as few shapes as there are.
+    fn shapes(&mut self, lists: [Option<Lists>; 2], family: Family) -> Result<Rc<[Rc<Shape>]>, CompileError> {
+        if let Some(known) = self.shapes.get(&lists) {
             return Ok(Rc::clone(known));
         }
+        let cells = self.cells(lists, family)?;
+        let shapes: Rc<[Rc<Shape>]> = regions::shapes(&cells, family, &mut self.keys, self.shared).into();
+        self.keep(shapes.len() + 1);
+        self.shapes.insert(lists, Rc::clone(&shapes));
+        Ok(shapes)
+    }
+
+    fn cells(&mut self, lists: [Option<Lists>; 2], family: Family) -> Result<Vec<Cell>, CompileError> {
         let [old, new] = [self.verdicts(0, lists[0], family)?, self.verdicts(1, lists[1], family)?];
         let possible = self.keys.possible(family);
         let number = number(family);
+        self.shared.walk(self.refinement[number].len());
         let mut cells: Vec<Cell> = Vec::new();
         let mut steps = self.refinement[number].iter().peekable();
         while let Some((first, classes)) = steps.next() {
@@ -214,9 +238,6 @@ impl<'g> Comparison<'g> {
                 _ => cells.push(Cell { first: *first, last, opened, closed }),
             }
         }
-        let cells = Rc::new(cells);
-        self.keep(cells.len());
-        self.cells.insert(lists, Rc::clone(&cells));
         Ok(cells)
     }
 }

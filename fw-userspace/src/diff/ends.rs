@@ -2,6 +2,7 @@
 //! tell apart.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use fw_common::Direction;
 use fw_common::address::Family;
@@ -28,11 +29,11 @@ pub(super) struct Local {
 pub(super) struct Ends {
     /// What the source/destination check lets through; `None` if it is off.
     own: Option<Intervals>,
-    inside: Intervals,
+    inside: Rc<Intervals>,
 }
 
 impl Ends {
-    pub(super) fn new(filter: &Filter, direction: Direction, family: Family, inside: Intervals) -> Self {
+    pub(super) fn new(filter: &Filter, direction: Direction, family: Family, inside: Rc<Intervals>) -> Self {
         let own = filter.source_dest_check.then(|| {
             let own = filter.own.iter().filter(|address| address.is_ipv4() == (family == Family::V4));
             let mut all: Intervals = own.map(|address| (number(*address), number(*address))).collect();
@@ -47,7 +48,7 @@ impl Ends {
         let last = if family == Family::V4 { u128::from(u32::MAX) } else { u128::MAX };
         let mut borders = vec![0];
         for side in sides {
-            for (first, end) in side.own.iter().flatten().chain(&side.inside) {
+            for (first, end) in side.own.iter().flatten().chain(side.inside.iter()) {
                 borders.push(*first);
                 borders.extend(end.checked_add(1).filter(|next| *next <= last));
             }

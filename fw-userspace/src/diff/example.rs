@@ -1,12 +1,13 @@
 //! A packet of each region, asked of the decision core on both sides: a region that it does not confirm is never shown.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use fw_common::Direction;
 use fw_common::address::Family;
 use fw_common::packet::{protocol, tcp_flags};
 
-use super::ends::{self, Intervals, MAPPED};
+use super::ends::{self, Interval, MAPPED};
 use super::regions::{Region, Service};
 use super::report::Example;
 use super::{Side, View, of_both};
@@ -20,9 +21,13 @@ use crate::simulate::Simulation;
 pub(super) struct Witness([Explainer; 2]);
 
 impl Witness {
-    pub(super) fn new(sides: [&Side; 2], bounds: Bounds) -> Result<Self> {
-        let simulations = of_both(sides, |Side { policy, bindings }| {
-            let simulation = Simulation::within(policy.clone(), bindings.clone(), &bounds);
+    /// Of what is asked about; other bindings count where their addresses are a group's.
+    pub(super) fn new(sides: [&Side; 2], asked: &HashSet<Carries>, bounds: Bounds) -> Result<Self> {
+        let simulations = of_both(sides, |Side { policy, bindings, .. }| {
+            let bindings = bindings.iter();
+            let needed =
+                bindings.filter(|it| asked.contains(&it.carries) || !it.addresses.is_empty()).cloned();
+            let simulation = Simulation::within(policy.clone(), needed.collect(), &bounds);
             simulation.map_err(|error| Error::input(error.to_string()))
         });
         simulations.map(|simulations| Self(simulations.map(Explainer::of_simulation)))
@@ -40,7 +45,7 @@ impl Witness {
         let frame = RawFrame::ethernet(flow.frame()?);
         let ask = |side: usize| self.0[side].explain_on(at, way.0, &frame);
         let example = Example { packet: flow.to_string(), before: ask(0)?, after: ask(1)? };
-        let (before, after) = if region.opens { ("deny", "allow") } else { ("allow", "deny") };
+        let (before, after) = if region.shape.opens { ("deny", "allow") } else { ("allow", "deny") };
         if (example.before.verdict, example.after.verdict) != (before, after) {
             return Err(Error::system(format!(
                 "a mistake in fwctl, please report it: \"{flow}\" at \"{}\" was to change from {before} to {after}, the \
@@ -55,9 +60,9 @@ impl Witness {
 }
 
 fn flow((direction, family, view): (Direction, Family, View), region: &Region, own: &[IpAddr]) -> Flow {
-    let (number, key) = service(&region.service, family);
+    let (number, key) = service(&region.shape.service, family);
     let port = matches!(number, protocol::TCP | protocol::UDP).then_some(key);
-    let remote = address(&region.remote, family, &liked_remote());
+    let remote = address(&region.shape.remote, family, &liked_remote());
     let local = address(&region.local, family, &[own, &liked_local()].concat());
     let (source, destination) = match direction {
         Direction::Ingress => (remote, local),
@@ -112,7 +117,7 @@ fn liked_local() -> [IpAddr; 2] {
 }
 
 /// One of these, else an early one.
-fn address(intervals: &Intervals, family: Family, liked: &[IpAddr]) -> IpAddr {
+fn address(intervals: &[Interval], family: Family, liked: &[IpAddr]) -> IpAddr {
     let mut liked = liked.iter().filter(|address| address.is_ipv4() == (family == Family::V4));
     if let Some(address) = liked.find(|address| ends::contains(intervals, ends::number(**address))) {
         return *address;

@@ -17,6 +17,7 @@
 //! | `ends` | the interface's end |
 //! | `compare` | two generations, cell by cell |
 //! | `regions` | cells put together |
+//! | `shared` | what interfaces that are judged alike have in common, once |
 //! | `example` | a packet of each, by the decision core |
 //! | `objects`, `words` | what differs as written |
 
@@ -27,15 +28,19 @@ mod keys;
 mod objects;
 mod regions;
 mod report;
+mod shared;
 mod words;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use fw_common::Direction;
 use fw_common::address::Family;
 use indexmap::IndexMap;
+use ipnet::IpNet;
 
 use crate::compile::{
     Binding, Bounds, Carries, CompileError, Filter, Flattened, attached, pretend_bindings_like,
@@ -44,9 +49,10 @@ use crate::datapath;
 use crate::error::{Error, Result};
 use crate::model::{ExemptServices, Policy};
 use compare::Comparison;
-use ends::Intervals;
+use ends::{Interval, Intervals};
 use example::Witness;
 use regions::{Region, Service};
+use shared::{Shape, Shared};
 
 pub use ends::all_but;
 pub use report::{
@@ -59,6 +65,8 @@ pub struct Side {
     policy: Policy,
     /// One for each interface or leg that is to be on this host.
     bindings: Vec<Binding>,
+    /// By what a binding carries its place.
+    places: HashMap<Carries, usize>,
 }
 
 /// Which packets are meant.
@@ -94,7 +102,8 @@ impl Side {
     /// Devices that are missing count: they will be filtered when they come. Several of one interface are one.
     fn on(policy: Policy, devices: &[Binding]) -> Self {
         let bindings = pretend_bindings_like(&policy, devices);
-        Self { policy, bindings }
+        let places = bindings.iter().map(|binding| binding.carries.clone()).zip(0..).collect();
+        Self { policy, bindings, places }
     }
 
     /// The network ACLs alone.
@@ -113,7 +122,7 @@ impl Side {
             settings,
             ..Policy::default()
         };
-        Self { policy, bindings: self.bindings.clone() }
+        Self { policy, bindings: self.bindings.clone(), places: self.places.clone() }
     }
 
     fn names(&self) -> Vec<Carries> {
@@ -136,7 +145,7 @@ impl Side {
                     subnet.cidr_blocks.iter().filter_map(|block| block.hosts().nth(9)).collect()
                 }),
             };
-        let bound = self.bindings.iter().find(|binding| binding.carries == *at);
+        let bound = self.places.get(at).map(|place| &self.bindings[*place]);
         let of_device = bound.into_iter().flat_map(|binding| &binding.addresses).copied();
         written.into_iter().flatten().chain(of_device).collect()
     }
@@ -146,7 +155,8 @@ impl Side {
 pub fn diff(old: Side, new: Side, only: Option<&str>, max_memory: u64) -> Result<DiffReport> {
     let bounds = Bounds { max_memory };
     let (old_names, mut names) = (old.names(), new.names());
-    names.extend(old_names.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+    let [in_old, in_new] = [&old_names, &names].map(|names| names.iter().cloned().collect::<HashSet<_>>());
+    names.extend(old_names.into_iter().filter(|name| !in_new.contains(name)));
     if let Some(only) = only {
         let known: Vec<&str> = names.iter().map(Carries::name).collect();
         if !known.contains(&only) {
@@ -157,17 +167,18 @@ pub fn diff(old: Side, new: Side, only: Option<&str>, max_memory: u64) -> Result
     let objects = objects::changes(&old.policy, &new.policy);
     let stateless = [old.without_state(), new.without_state()];
     let mut found: IndexMap<&Carries, Found> = IndexMap::new();
-    compared([&old, &new], View::First, &names, bounds, &mut found)?;
-    compared([&stateless[0], &stateless[1]], View::Established, &names, bounds, &mut found)?;
-    let new_names = new.names();
-    let mut witnesses = Witnesses { first: None, established: None, bounds };
+    let mut shared = Shared::default();
+    compared([&old, &new], View::First, &names, bounds, &mut shared, &mut found)?;
+    compared([&stateless[0], &stateless[1]], View::Established, &names, bounds, &mut shared, &mut found)?;
+    let asked: HashSet<Carries> = found.keys().map(|name| (*name).clone()).collect();
+    let mut witnesses = Witnesses { first: None, established: None, asked, bounds };
     let mut interfaces = Vec::new();
     for name in &names {
-        let (was, is) = (old_names.contains(name), new_names.contains(name));
+        let (was, is) = (in_old.contains(name), in_new.contains(name));
         let enforced = [was.then(|| old.enforces(name)), is.then(|| new.enforces(name))];
         let own = [new.own(name), old.own(name)].concat();
         let regions = match found.swap_remove(name) {
-            Some(found) => shown(found, name, &own, &mut witnesses, [&old, &new], &stateless)?,
+            Some(found) => shown(found, name, &own, &mut shared, &mut witnesses, [&old, &new], &stateless)?,
             None => Vec::new(),
         };
         let filter = match (was, is) {
@@ -205,23 +216,29 @@ fn compared<'n>(
     view: View,
     names: &'n [Carries],
     bounds: Bounds,
+    shared: &mut Shared,
     found: &mut IndexMap<&'n Carries, Found>,
 ) -> Result<()> {
     let refused = |error: CompileError| Error::input(error.to_string());
     let flattened = |side: &Side| Flattened::new(&side.policy, &side.bindings, bounds).map_err(refused);
     let [old, new] = of_both(sides, flattened)?;
-    let filter = |side: &'_ Flattened, name: &Carries| -> Option<usize> {
-        side.filters().iter().position(|(carries, _)| carries == name)
-    };
-    let mut comparison = Comparison::new(&old, &new);
+    let filters = [&old, &new].map(|side| {
+        side.filters()
+            .iter()
+            .map(|(carries, filter)| (carries, filter))
+            .collect::<HashMap<&Carries, &Filter>>()
+    });
+    let mut comparison = Comparison::new(&old, &new, shared);
     for name in names {
-        let (Some(before), Some(after)) = (filter(&old, name), filter(&new, name)) else { continue };
-        let filters: [&Filter; 2] = [&old.filters()[before].1, &new.filters()[after].1];
+        let [Some(before), Some(after)] = [0, 1].map(|side: usize| filters[side].get(name)) else { continue };
         for direction in [Direction::Ingress, Direction::Egress] {
             for family in [Family::V4, Family::V6] {
-                let (usual, changed) = comparison.changed(filters, direction, family).map_err(refused)?;
-                let regions = regions::regions(&changed, family, &mut comparison.keys);
-                found.entry(name).or_default().push((view, direction, family, regions, usual));
+                let (usual, changed) =
+                    comparison.changed([before, after], direction, family).map_err(refused)?;
+                let regions = regions::regions(&changed);
+                if !regions.is_empty() {
+                    found.entry(name).or_default().push((view, direction, family, regions, usual));
+                }
             }
         }
     }
@@ -232,6 +249,8 @@ fn compared<'n>(
 struct Witnesses {
     first: Option<Witness>,
     established: Option<Witness>,
+    /// What has a region: of nothing else lists are compiled.
+    asked: HashSet<Carries>,
     bounds: Bounds,
 }
 
@@ -240,6 +259,7 @@ fn shown(
     found: Found,
     at: &Carries,
     own: &[IpAddr],
+    shared: &mut Shared,
     witnesses: &mut Witnesses,
     sides: [&Side; 2],
     stateless: &[Side; 2],
@@ -248,7 +268,7 @@ fn shown(
     let regions_of = |view: View, way: (Direction, Family)| {
         let same =
             found.iter().find(|(of, direction, family, ..)| (*of, (*direction, *family)) == (view, way));
-        same.into_iter().flat_map(|(.., regions, _)| regions).collect::<HashSet<&Region>>()
+        same.into_iter().flat_map(|(.., regions, _)| regions).map(identity).collect::<HashSet<_>>()
     };
     for (view, direction, family, regions, usual) in &found {
         let other = match view {
@@ -257,7 +277,7 @@ fn shown(
         };
         let others = regions_of(other, (*direction, *family));
         for region in regions {
-            let packets = match (others.contains(region), view) {
+            let packets = match (others.contains(&identity(region)), view) {
                 (true, View::Established) => continue,
                 (true, View::First) => "all",
                 (false, View::First) => "first",
@@ -269,18 +289,25 @@ fn shown(
             };
             let witness = match slot {
                 Some(witness) => witness,
-                None => slot.insert(Witness::new(sides, witnesses.bounds)?),
+                None => slot.insert(Witness::new(sides, &witnesses.asked, witnesses.bounds)?),
             };
             let example = witness.example(at, (*direction, *family, *view), region, own)?;
-            shown.push(traffic(region, (*direction, *family), packets, usual, example));
+            let remote = shared.cidrs(&region.shape, *family);
+            shown.push(traffic(region, remote, (*direction, *family), packets, usual, example));
         }
     }
     shown.sort_by_key(|region| region.direction == "egress");
     Ok(shown)
 }
 
+/// What is equal in both views is one shape.
+fn identity(region: &Region) -> (*const Shape, &[Interval]) {
+    (Rc::as_ptr(&region.shape), &region.local)
+}
+
 fn traffic(
     region: &Region,
+    remote: Arc<[IpNet]>,
     (direction, family): (Direction, Family),
     packets: &'static str,
     usual: &Intervals,
@@ -289,7 +316,7 @@ fn traffic(
     let spans =
         |ranges: &[(u16, u16)]| ranges.iter().map(|(from, to)| Span { from: *from, to: *to }).collect();
     let (mut ports, mut icmp, mut numbers) = (None, None, None);
-    let protocol = match &region.service {
+    let protocol = match &region.shape.service {
         Service::Everything => "all",
         Service::Tcp(ranges) => {
             ports = Some(spans(ranges));
@@ -311,14 +338,14 @@ fn traffic(
     ChangedTraffic {
         direction: direction.name(),
         family: if family == Family::V4 { "ipv4" } else { "ipv6" },
-        verdict: if region.opens { "allow" } else { "deny" },
+        verdict: if region.shape.opens { "allow" } else { "deny" },
         packets,
         protocol,
-        all_keys: region.service.has_all_keys(family),
+        all_keys: region.shape.service.has_all_keys(family),
         ports,
         icmp,
         numbers,
-        remote: ends::cidrs(&region.remote, family),
+        remote,
         local: ends::cidrs(&region.local, family),
         local_is_usual: region.local == *usual,
         example,
@@ -368,5 +395,50 @@ mod tests {
         assert_eq!(of(0x0304, 0x0500), [(3, 3, 4, 255), (4, 4, 0, 255), (5, 5, 0, 0)]);
         assert_eq!(of(0x0304, 0x0400), [(3, 3, 4, 255), (4, 4, 0, 0)]);
         assert_eq!(of(0x0300, 0x04ff), [(3, 4, 0, 255)]);
+    }
+
+    /// Interfaces of one group that lets its members in at a port.
+    fn members(count: usize, port: u16) -> Side {
+        let interfaces: serde_json::Map<String, serde_json::Value> = (0..count)
+            .map(|number| {
+                let address = format!("10.0.{}.{}", number / 100, 2 * (number % 100) + 1);
+                let interface = serde_json::json!({
+                    "device": format!("eth{number}"), "subnet": "net", "addresses": [address], "security_groups": ["g"]
+                });
+                (format!("eni{number}"), interface)
+            })
+            .collect();
+        let rule = serde_json::json!({
+            "protocol": "tcp", "from_port": port, "to_port": port, "security_groups": ["g"]
+        });
+        let rules = serde_json::json!({
+            "version": 1,
+            "subnets": { "net": { "cidr_blocks": ["10.0.0.0/16"], "network_acl": "acl" } },
+            "network_acls": { "acl": { "ingress": [], "egress": [] } },
+            "security_groups": { "g": { "ingress": [rule], "egress": [] } },
+            "interfaces": interfaces
+        });
+        Side::of_rules(crate::document::read(rules.to_string().as_bytes()).policy.expect("valid"))
+    }
+
+    #[test]
+    fn interfaces_that_are_judged_alike_are_compared_once() {
+        let walked = |count: usize| {
+            let [old, new] = [members(count, 22), members(count, 80)];
+            let names = new.names();
+            let (mut shared, mut found) = (Shared::default(), IndexMap::new());
+            let bounds = Bounds { max_memory: 1 << 30 };
+            compared([&old, &new], View::First, &names, bounds, &mut shared, &mut found).expect("compiles");
+            assert_eq!(found.len(), count);
+            let mut remotes = Vec::new();
+            for (_, _, family, regions, _) in found.values().flatten() {
+                remotes.extend(regions.iter().map(|region| shared.cidrs(&region.shape, *family)));
+            }
+            assert!(remotes.iter().all(|remote| Arc::ptr_eq(remote, &remotes[0]) && remote.len() == count));
+            shared.walked
+        };
+        // Twice the interfaces are twice the addresses, each looked at as often as before.
+        let [few, many] = [walked(100), walked(200)];
+        assert!(many < 3 * few, "{few} steps with 100 interfaces, {many} with 200");
     }
 }

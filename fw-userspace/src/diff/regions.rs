@@ -2,6 +2,7 @@
 //! protocol and a set of addresses of the interface's end. The regions of one change never overlap.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use fw_common::address::Family;
 use indexmap::IndexMap;
@@ -9,14 +10,12 @@ use indexmap::IndexMap;
 use super::compare::{Cell, Changed};
 use super::ends::{self, Intervals};
 use super::keys::{self, KeySets, Range, Row};
+use super::shared::{Shape, Shared};
 
 /// Traffic whose verdict changes in the same way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 pub(super) struct Region {
-    /// It passes now; else it did before.
-    pub(super) opens: bool,
-    pub(super) service: Service,
-    pub(super) remote: Intervals,
+    pub(super) shape: Rc<Shape>,
     pub(super) local: Intervals,
 }
 
@@ -35,30 +34,47 @@ pub(super) enum Service {
 /// by key: still exact, but not as few.
 const MOST_HELD: usize = 1 << 24;
 
-/// The regions of a change.
-pub(super) fn regions(changed: &[Changed], family: Family, keys: &mut KeySets) -> Vec<Region> {
+/// The shapes of cells, those that open first.
+pub(super) fn shapes(
+    cells: &[Cell],
+    family: Family,
+    keys: &mut KeySets,
+    shared: &mut Shared,
+) -> Vec<Rc<Shape>> {
     let possible = keys.possible(family);
-    let mut found: IndexMap<(bool, Service, Intervals), Intervals> = IndexMap::new();
+    let mut shapes = Vec::new();
     for opens in [true, false] {
-        for Changed { local, cells } in changed {
-            let row = |cell: &Cell| if opens { cell.opened } else { cell.closed };
-            let mut by_row: IndexMap<Row, Intervals> = IndexMap::new();
-            for cell in cells.iter().filter(|cell| row(cell) != KeySets::NOTHING) {
-                by_row.entry(row(cell)).or_default().push((cell.first, cell.last));
-            }
-            let rows: Vec<Row> = by_row.keys().copied().collect();
-            for (places, by_column) in by_keys(&rows, keys) {
-                let remote = places.iter().filter_map(|place| by_row.get_index(*place));
-                let remote = ends::merged(remote.flat_map(|(_, remote)| remote).copied().collect());
-                for service in services(by_column, possible, keys) {
-                    found.entry((opens, service, remote.clone())).or_default().extend(local);
-                }
+        let row = |cell: &Cell| if opens { cell.opened } else { cell.closed };
+        let mut by_row: IndexMap<Row, Intervals> = IndexMap::new();
+        for cell in cells.iter().filter(|cell| row(cell) != KeySets::NOTHING) {
+            by_row.entry(row(cell)).or_default().push((cell.first, cell.last));
+        }
+        let rows: Vec<Row> = by_row.keys().copied().collect();
+        for (places, by_column) in by_keys(&rows, keys) {
+            let remote = places.iter().filter_map(|place| by_row.get_index(*place));
+            let remote = ends::merged(remote.flat_map(|(_, remote)| remote).copied().collect());
+            let services = services(by_column, possible, keys).into_iter();
+            shapes.extend(services.map(|service| shared.shape(opens, service, &remote)));
+        }
+    }
+    shapes
+}
+
+/// The regions of a change.
+pub(super) fn regions(changed: &[Changed]) -> Vec<Region> {
+    let mut found: IndexMap<*const Shape, Region> = IndexMap::new();
+    for opens in [true, false] {
+        for Changed { local, shapes } in changed {
+            for shape in shapes.iter().filter(|shape| shape.opens == opens) {
+                let region = found.entry(Rc::as_ptr(shape));
+                let region =
+                    region.or_insert_with(|| Region { shape: Rc::clone(shape), local: Intervals::new() });
+                region.local.extend(local);
             }
         }
     }
-    let whole =
-        |((opens, service, remote), local)| Region { opens, service, remote, local: ends::merged(local) };
-    found.into_iter().map(whole).collect()
+    let merged = |Region { shape, local }| Region { shape, local: ends::merged(local) };
+    found.into_values().map(merged).collect()
 }
 
 /// By sets of rows, the keys that are in exactly those.
@@ -138,16 +154,21 @@ impl Service {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use super::*;
 
-    fn region(opens: bool, service: Service, remote: &[(u128, u128)]) -> Region {
-        Region { opens, service, remote: remote.to_vec(), local: vec![(0, u128::from(u32::MAX))] }
+    type Found = (bool, Service, Intervals);
+
+    fn region(opens: bool, service: Service, remote: &[(u128, u128)]) -> Found {
+        (opens, service, remote.to_vec())
     }
 
-    fn changed(cells: Vec<Cell>) -> Vec<Changed> {
-        vec![Changed { local: vec![(0, u128::from(u32::MAX))], cells: Rc::new(cells) }]
+    fn found(cells: &[Cell], keys: &mut KeySets) -> Vec<Found> {
+        let local: Intervals = vec![(0, u128::from(u32::MAX))];
+        let shapes = shapes(cells, Family::V4, keys, &mut Shared::default()).into();
+        let regions = regions(&[Changed { local: local.clone(), shapes }]);
+        assert!(regions.iter().all(|region| region.local == local));
+        let plain = |Region { shape, .. }| (shape.opens, shape.service.clone(), shape.remote.to_vec());
+        regions.into_iter().map(plain).collect()
     }
 
     #[test]
@@ -162,7 +183,7 @@ mod tests {
             Cell { first: 10, last: 19, opened: both, closed: KeySets::NOTHING },
             Cell { first: 20, last: 29, opened: one, closed: KeySets::NOTHING },
         ];
-        let found = regions(&changed(cells), Family::V4, &mut keys);
+        let found = found(&cells, &mut keys);
         let expected = [
             region(true, Service::Tcp(vec![(22, 22)]), &[(0, 29)]),
             region(true, Service::Tcp(vec![(80, 80)]), &[(10, 19)]),
@@ -179,9 +200,9 @@ mod tests {
             Cell { first: 0, last: 9, opened: KeySets::NOTHING, closed: possible },
             Cell { first: 20, last: 29, opened: [KeySets::NONE, udp, icmp, other], closed: [tcp, 0, 0, 0] },
         ];
-        let found = regions(&changed(cells), Family::V4, &mut keys);
+        let found = found(&cells, &mut keys);
         let services: Vec<(bool, &Service)> =
-            found.iter().map(|region| (region.opens, &region.service)).collect();
+            found.iter().map(|(opens, service, _)| (*opens, service)).collect();
         let all = vec![(0, 0xffff)];
         let other = vec![(0, 0), (2, 5), (7, 16), (18, 255)];
         assert_eq!(
@@ -196,6 +217,6 @@ mod tests {
                 (false, &Service::Other(other)),
             ]
         );
-        assert_eq!(found[3].remote, [(0, 9), (20, 29)]);
+        assert_eq!(found[3].2, [(0, 9), (20, 29)]);
     }
 }

@@ -1,7 +1,9 @@
 //! What `diff` says, as plain data: the JSON of `--json` is these types. Keys are stable: add, never rename.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::explain::Explanation;
 
@@ -77,8 +79,9 @@ pub struct Region {
     pub icmp: Option<Vec<IcmpSpan>>,
     /// Protocol numbers; null but for other protocols.
     pub numbers: Option<Vec<Span>>,
-    /// The other end: source inbound, destination outbound.
-    pub remote: Vec<IpNet>,
+    /// The other end: source inbound, destination outbound. Interfaces that are judged alike share it.
+    #[serde(serialize_with = "listed")]
+    pub remote: Arc<[IpNet]>,
     /// The interface's end.
     pub local: Vec<IpNet>,
     /// `local` is all that passes the source/destination check on both sides, or everything where it is off.
@@ -118,4 +121,8 @@ pub struct Example {
     pub before: Explanation,
     /// By the new ones.
     pub after: Explanation,
+}
+
+fn listed<S: Serializer>(nets: &Arc<[IpNet]>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(nets.iter())
 }

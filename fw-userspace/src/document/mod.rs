@@ -23,6 +23,7 @@ use serde::Serialize;
 
 use crate::lint::{self, Code, Levels};
 use crate::model::Policy;
+use crate::printable::plain;
 use json::Json;
 use places::Places;
 use report::Report;
@@ -148,9 +149,11 @@ fn look_at(source: &[u8], levels: &Levels, depth: Depth) -> Reading {
 /// `rules.json:12:7: error: security_groups.sg-web.ingress[1].from_port: ... [value-invalid]`, one line per finding.
 pub fn render(file: &str, findings: &[Finding]) -> String {
     let mut text = String::new();
+    let file = plain(file);
     for Finding { severity, code, path, line, column, message, .. } in findings {
         let severity = severity.as_str();
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        let (path, message) = (plain(&path), plain(message));
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{file}:{line}:{column}: {severity}: {path}{message} [{}]", code.name());
     }

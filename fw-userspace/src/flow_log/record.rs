@@ -9,6 +9,7 @@ use fw_common::flow_log::{Action, Flow, Tally};
 use super::field::Field;
 use crate::compile::RuleInfo;
 use crate::datapath::{Generation, Window, ip};
+use crate::printable::is_plain;
 use crate::report::verdict_name;
 
 /// Which packets are written down.
@@ -56,7 +57,7 @@ impl fmt::Display for Value<'_> {
             Self::Address(address) => address.fmt(f),
             Self::Text(text) => text
                 .chars()
-                .map(|c| if c.is_whitespace() || c.is_control() { '_' } else { c })
+                .map(|c| if c.is_whitespace() || !is_plain(c) { '_' } else { c })
                 .try_for_each(|c| fmt::Write::write_char(f, c)),
         }
     }

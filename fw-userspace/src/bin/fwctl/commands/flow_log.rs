@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use fw_userspace::error::{Error, Result};
 use fw_userspace::flow_log::{Destination, FlowLog, Form, Options, Rotation, TrafficType};
+use fw_userspace::printable::plain;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::Outcome;
 use crate::args;
 use crate::interrupt::Interrupt;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// How often a directory gets a file at AWS; seconds.
 const EVERY: u64 = 300;
@@ -28,7 +29,7 @@ pub(super) fn run(args: &args::FlowLog, bpffs: &Path, output: &mut Output) -> Re
     let mut log = FlowLog::open(bpffs, options)?;
     while !interrupt.came() && !log.is_over() {
         if let Some(trouble) = log.tick()? {
-            eprintln!("fwctl: {trouble}");
+            output::remark(format!("fwctl: {}\n", plain(&trouble)));
         }
         if !wait(log.deadline(), to_stdout)? {
             break;

@@ -1,6 +1,5 @@
 //! What `conntrack` says. A list is not collected to find the widths of its columns: there may be a million lines.
 
-use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 
@@ -27,7 +26,7 @@ pub(crate) fn line(output: &mut Output, connection: &ConnectionStatus<'_>, width
     output.format(format_args!(
         "{:<width$}  {protocol:<6}  {:<21} -> {:<21}  {state:<12}  {opened_by:<6}  {age_s:>7}  {idle_s:>7}  \
          {expires_s:>8}  {:>9}  {:>12}  ",
-        visible(interface),
+        plain(interface),
         End::local(connection),
         End::remote(connection),
         connection.packets,
@@ -35,15 +34,10 @@ pub(crate) fn line(output: &mut Output, connection: &ConnectionStatus<'_>, width
     ));
     match connection.rule {
         Some(rule) => {
-            output.format(format_args!("{} {} {}\n", visible(rule.id), rule.direction, visible(rule.rule)))
+            output.format(format_args!("{} {} {}\n", plain(rule.id), rule.direction, plain(rule.rule)))
         }
         None => output.text("-\n"),
     }
-}
-
-/// [`plain`], which copies each character, only where it changes anything.
-fn visible(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) { plain(text).into() } else { text.into() }
 }
 
 /// One end of a connection.

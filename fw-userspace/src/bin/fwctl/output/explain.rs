@@ -191,7 +191,7 @@ fn group(explanation: &Explanation) -> Option<String> {
 
 fn described(name: String, description: Option<&str>) -> String {
     let text = description.map_or(name.clone(), |description| format!("{name} ({description})"));
-    plain(&text)
+    plain(&text).into_owned()
 }
 
 fn tone(explanation: &Explanation) -> Tone {

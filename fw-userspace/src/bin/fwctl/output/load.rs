@@ -29,7 +29,8 @@ pub(crate) fn print(output: &mut Output, said: &str, report: &LoadReport, effect
     pending(output, &report.pending);
     output.line("");
     if !report.detached.is_empty() {
-        let devices = plain(&report.detached.join("\", \""));
+        let devices = report.detached.join("\", \"");
+        let devices = plain(&devices);
         let when = match (effect, report.confirm_within_s) {
             (Effect::DryRun, _) => "would no longer be filtered",
             (Effect::Done, Some(_)) => "filtered until the rules are confirmed",
@@ -109,7 +110,8 @@ pub(super) fn hooks(output: &mut Output, hooks: &[HookReport], effect: Effect) {
     }
     table.print(output);
     for hook in hooks.iter().filter(|hook| !hook.ahead.is_empty()) {
-        let (device, side, ahead) = (plain(&hook.device), hook.side, plain(&hook.ahead.join("\", \"")));
+        let (device, side, ahead) = (plain(&hook.device), hook.side, hook.ahead.join("\", \""));
+        let ahead = plain(&ahead);
         output.line(format!("  {device:?} {side}: \"{ahead}\" sees packets first and may decide about them"));
     }
 }

@@ -55,10 +55,18 @@ impl Output {
 
     /// A value with its keys in their documented order.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<()> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|error| Error::system(format!("cannot write as JSON: {error}")))?;
-        self.line(text);
-        Ok(())
+        let writer = &mut self.writer;
+        let mut failed = None;
+        let write = || match serde_json::to_writer_pretty(&mut *writer, value) {
+            Err(error) if !error.is_io() => {
+                failed = Some(Error::system(format!("cannot write as JSON: {error}")));
+                Ok(())
+            }
+            written => written.map_err(io::Error::from),
+        };
+        Self::note(&mut self.failure, write);
+        self.text("\n");
+        failed.map_or(Ok(()), Err)
     }
 
     /// The same in one line.

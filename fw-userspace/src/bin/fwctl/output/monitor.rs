@@ -41,7 +41,7 @@ pub(crate) fn suppressed(count: u64) {
 
 /// The rule, else the reason.
 pub(super) fn by(event: &PacketEvent<'_>) -> String {
-    event.rule().map_or_else(|| event.reason.to_owned(), |rule| plain(&rule.to_string()))
+    event.rule().map_or_else(|| event.reason.to_owned(), |rule| plain(&rule.to_string()).into_owned())
 }
 
 pub(super) fn tone(verdict: &str) -> Tone {

@@ -41,7 +41,8 @@ impl Log {
                 self.line(Priority::Info, &format!("the rules of {name:?} are in force already"));
             }
             Note::Refused(name, error) => {
-                let error = plain(&error.to_string());
+                let error = error.to_string();
+                let error = plain(&error);
                 let said = format!("{name:?} was not loaded, what was in force still is: {error}");
                 self.line(Priority::Error, &said);
             }

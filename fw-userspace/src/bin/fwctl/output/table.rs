@@ -97,14 +97,14 @@ impl Field {
 
 /// Words; nothing at all is a `-`.
 pub(super) fn words(text: impl AsRef<str>) -> Field {
-    let text = plain(text.as_ref());
-    let text = if text.is_empty() { "-".to_owned() } else { text };
+    let text = text.as_ref();
+    let text = if text.is_empty() { "-".to_owned() } else { plain(text).into_owned() };
     Field { text, tone: Tone::Neutral, right: false }
 }
 
 /// Several words under each other.
 pub(super) fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> Field {
-    let items: Vec<String> = items.into_iter().map(|item| plain(item.as_ref())).collect();
+    let items: Vec<String> = items.into_iter().map(|item| plain(item.as_ref()).into_owned()).collect();
     let text = if items.is_empty() { "-".to_owned() } else { items.join("\n") };
     Field { text, tone: Tone::Neutral, right: false }
 }

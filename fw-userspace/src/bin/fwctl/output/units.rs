@@ -1,6 +1,7 @@
 //! Numbers and names as people read them.
 
 use fw_userspace::calendar;
+pub(super) use fw_userspace::printable::plain;
 
 /// `300 B`, `46.0 MiB`.
 pub(super) fn bytes(bytes: u64) -> String {
@@ -85,13 +86,6 @@ pub(super) fn clock(since_epoch_ns: u64) -> String {
     format!("{:02}:{:02}:{:02}.{:03}", second / 3600, second / 60 % 60, second % 60, milliseconds % 1000)
 }
 
-/// Text of a file or of the kernel without what would steer the terminal.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,10 +117,5 @@ mod tests {
     #[test]
     fn clocks_are_of_the_day() {
         assert_eq!(clock(1_795_472_045_123_456_789), "22:14:05.123");
-    }
-
-    #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31m\n"), "a\\u{1b}[31m\\n");
     }
 }

@@ -7,6 +7,7 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use fw_userspace::document::{Finding, Severity};
 
 use crate::output::remark;
+use crate::output::units::plain;
 
 /// One after another, an empty line behind each.
 pub(super) fn print(file: &str, source: &[u8], findings: &[Finding], colour: bool) {
@@ -26,21 +27,28 @@ fn shown(renderer: &Renderer, file: &str, excerpt: Excerpt<'_>, finding: &Findin
         Severity::Note => Level::NOTE,
     };
     let Excerpt { text, marked, is_cut } = excerpt;
+    let [before, value, behind] =
+        [&text[..marked.start], &text[marked.clone()], &text[marked.end..]].map(shows);
+    let marked = before.len()..before.len() + value.len();
+    let shown = [before, value, behind].concat();
+    let (file, message, path) = (plain(file), plain(&finding.message), plain(&finding.path));
     let snippet =
-        Snippet::source(text).line_start(finding.line).annotation(AnnotationKind::Primary.span(marked));
-    let title = level.primary_title(&finding.message).id(finding.code.name());
-    let report = if is_cut {
-        // The renderer would count columns from where the excerpt begins.
+        Snippet::source(&shown).line_start(finding.line).annotation(AnnotationKind::Primary.span(marked));
+    let title = level.primary_title(message).id(finding.code.name());
+    let report = if is_cut || shown != text {
+        // The renderer would count columns in the excerpt.
         title.element(Origin::path(file).line(finding.line).char_column(finding.column)).element(snippet)
     } else {
         title.element(snippet.path(file))
     };
-    let report = if finding.path.is_empty() {
-        report
-    } else {
-        report.element(Level::NOTE.with_name("path").message(&finding.path))
-    };
+    let report =
+        if path.is_empty() { report } else { report.element(Level::NOTE.with_name("path").message(path)) };
     renderer.render(&[report.element(Level::HELP.message(finding.remedy))])
+}
+
+/// A part of a line as it is shown; of tabs the renderer makes spaces.
+fn shows(text: &str) -> String {
+    text.split('\t').map(plain).collect::<Vec<_>>().join("\t")
 }
 
 /// Finds lines, and characters in them, forwards only, so that ten thousand findings still cost one walk: a file may have
@@ -173,6 +181,28 @@ mod tests {
         }
         assert_eq!(value_length(&"[".repeat(1000)), 1);
         assert_eq!(value_length(&"x".repeat(1000)), MAX_MARKED);
+    }
+
+    #[test]
+    fn nothing_of_a_file_steers_the_terminal() {
+        let line = "\t{ \"\u{202e}a\": \"\u{1b}[2J\", \"b\": 1 }\u{9b}";
+        let finding = Finding {
+            severity: Severity::Error,
+            code: fw_userspace::lint::Code::NotJson,
+            path: "a\u{202e}".to_owned(),
+            line: 1,
+            column: 9,
+            message: "\u{1b}[31m".to_owned(),
+            remedy: "",
+        };
+        let shown = shown(
+            &Renderer::plain(),
+            "r\u{1b}\u{2066}.json",
+            excerpt(line, line.find("\"\u{1b}").unwrap()),
+            &finding,
+        );
+        assert!(shown.chars().all(|c| c == '\n' || fw_userspace::printable::is_plain(c)), "{shown:?}");
+        assert!(shown.contains("r\\u{1b}\\u{2066}.json:1:9") && shown.contains("\"\\u{1b}[2J\""), "{shown}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod sarif;
 
 use fw_userspace::document::{self, Finding, Severity};
 
-use super::units::count;
+use super::units::{count, plain};
 use super::{colour_on_stderr, remark};
 
 pub(crate) use sarif::log as sarif;
@@ -30,6 +30,7 @@ pub(crate) fn print(file: &str, source: &[u8], findings: &[Finding], form: Form)
 /// `rules.json: 3 errors, 1 warning`
 pub(crate) fn print_count(file: &str, findings: &[Finding]) {
     let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let file = plain(file);
     let errors = count(number(Severity::Error), "error");
     let warnings = count(number(Severity::Warning), "warning");
     let notes = match number(Severity::Note) {
