@@ -32,7 +32,7 @@ pub struct Daemon {
 }
 
 /// Status codes of answers.
-const CODES: [u16; 8] = [200, 400, 401, 404, 405, 431, 500, 503];
+const CODES: [u16; 9] = [200, 400, 401, 404, 405, 429, 431, 500, 503];
 
 /// Why a connection to the listener was closed by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

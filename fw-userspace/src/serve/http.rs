@@ -5,6 +5,7 @@
 //! scrape is rendered at a time, however many ask. All that a peer may cause is counted, and said at most every few
 //! seconds.
 
+mod allowance;
 mod answer;
 mod auth;
 mod listener;
@@ -136,7 +137,7 @@ impl Bound {
             tokio::select! {
                 () = &mut shutdown => break,
                 accepted = accepted => match accepted {
-                    Ok(accepted) => match server.peers.admit(accepted.name.clone()) {
+                    Ok(accepted) => match server.peers.admit(accepted.name.clone(), accepted.address) {
                         Some(peer) => {
                             connections.spawn(Arc::clone(&server).attend(accepted, peer));
                         }
@@ -202,7 +203,7 @@ impl Server {
     async fn speak_http(&self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: &Arc<Peer>) {
         let service = service_fn(|request| {
             peer.asked();
-            answer::answer(self, request)
+            answer::answer(self, peer, request)
         });
         let stream = TokioIo::new(Watched::new(stream, Arc::clone(peer)));
         let connection = http1::Builder::new()

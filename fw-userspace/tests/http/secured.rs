@@ -104,6 +104,11 @@ async fn tls_and_users_and_a_certificate_that_is_renewed() {
     assert_eq!(client.code(&served, MALLORY).await, 401);
     let refused = ask(client.connect(&served).await.unwrap(), "GET /healthz", "").await;
     assert!(refused.code == 401 && refused.head.contains("www-authenticate: basic realm="), "{refused:?}");
+    for _ in 0..4 {
+        client.code(&served, MALLORY).await;
+    }
+    let later = ask(client.connect(&served).await.unwrap(), "GET /healthz", MALLORY).await;
+    assert!(later.code == 429 && later.head.contains("retry-after: "), "{later:?}");
     client.speaks = &TLS12;
     assert_eq!(client.code(&served, ALICE).await, 200);
 

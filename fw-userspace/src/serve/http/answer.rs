@@ -4,10 +4,14 @@ use std::convert::Infallible;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::Server;
+use super::auth::Admission;
+use super::peers::Peer;
 use super::scraper::{Asked, NoAnswer};
 use crate::metrics::Format;
 
@@ -18,21 +22,36 @@ const PAGE: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>fwctl</title
 
 type Body = Response<Full<Bytes>>;
 
-pub(super) async fn answer(server: &Server, request: Request<Incoming>) -> Result<Body, Infallible> {
-    let response = made(server, &request).await;
+pub(super) async fn answer(
+    server: &Server,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Result<Body, Infallible> {
+    let response = made(server, peer, &request).await;
     server.scraper.daemon().answered(response.status().as_u16());
     Ok(response)
 }
 
-async fn made(server: &Server, request: &Request<Incoming>) -> Body {
+async fn made(server: &Server, peer: &Peer, request: &Request<Incoming>) -> Body {
     if let Some(web) = &server.web {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        if !web.current(&server.notes).users.admit(header).await {
-            let mut response =
-                response(StatusCode::UNAUTHORIZED, PLAIN, "a user and a password are needed\n");
-            let realm = HeaderValue::from_static("Basic realm=\"fwctl\", charset=\"UTF-8\"");
-            response.headers_mut().insert(WWW_AUTHENTICATE, realm);
-            return response;
+        match web.current(&server.notes).users.admit(header, peer.address()).await {
+            Admission::Admitted => {}
+            Admission::Refused => {
+                let mut response =
+                    response(StatusCode::UNAUTHORIZED, PLAIN, "a user and a password are needed\n");
+                let realm = HeaderValue::from_static("Basic realm=\"fwctl\", charset=\"UTF-8\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, realm);
+                return response;
+            }
+            Admission::Later(wait) => {
+                server.notes.guesses(peer.name());
+                let text = "too many passwords were tried, come again later\n";
+                let mut response = response(StatusCode::TOO_MANY_REQUESTS, PLAIN, text);
+                let seconds = HeaderValue::from(wait.as_secs_f64().ceil() as u64);
+                response.headers_mut().insert(RETRY_AFTER, seconds);
+                return response;
+            }
         }
     }
     let asked = match request.uri().path() {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -91,6 +91,8 @@ pub(super) struct Accepted {
     pub(super) stream: Stream,
     /// Who it is, for people.
     pub(super) name: String,
+    /// `None` of a local process.
+    pub(super) address: Option<IpAddr>,
 }
 
 impl Listener {
@@ -147,13 +149,17 @@ impl Listener {
                 let (stream, address) = socket.accept().await?;
                 // An answer is written in few large pieces.
                 let _ = stream.set_nodelay(true);
-                Ok(Accepted { stream: Stream::Tcp(stream), name: address.to_string() })
+                Ok(Accepted {
+                    stream: Stream::Tcp(stream),
+                    name: address.to_string(),
+                    address: Some(address.ip()),
+                })
             }
             Socket::Unix(socket) => {
                 let (stream, _) = socket.accept().await?;
                 let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
                 let name = pid.map_or_else(|| "a local process".to_owned(), |pid| format!("process {pid}"));
-                Ok(Accepted { stream: Stream::Unix(stream), name })
+                Ok(Accepted { stream: Stream::Unix(stream), name, address: None })
             }
         }
     }

@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Log;
 use crate::metrics::{Closed, Daemon};
+use crate::printable::plain;
 
 /// Between two lines of the same kind.
 const PAUSE: Duration = Duration::from_secs(10);
+/// Between two lines about guessed passwords.
+const PAUSE_OF_GUESSES: Duration = Duration::from_secs(60);
 /// Of what a peer made us say.
 const MOST_CHARACTERS: usize = 500;
 
@@ -36,23 +39,32 @@ impl Notes {
             return;
         }
         let detail = detail.unwrap_or_else(|| why.says());
-        self.say(why.name(), &format!("closed a connection of {name}: {detail}"));
+        self.say(PAUSE, why.name(), &format!("closed a connection of {name}: {detail}"));
     }
 
     pub(super) fn cannot_accept(&self, error: &io::Error) {
-        self.say("accept", &format!("cannot accept a connection: {error}"));
+        self.say(PAUSE, "accept", &format!("cannot accept a connection: {error}"));
     }
 
     /// Something about the configuration or the kernel's side.
     pub(super) fn trouble(&self, kind: &'static str, what: &str) {
-        self.say(kind, what);
+        self.say(PAUSE, kind, what);
     }
 
-    fn say(&self, kind: &'static str, line: &str) {
+    /// A password was not tried.
+    pub(super) fn guesses(&self, name: &str) {
+        self.say(
+            PAUSE_OF_GUESSES,
+            "guesses",
+            &format!("a password of {name} was not tried: there are too many"),
+        );
+    }
+
+    fn say(&self, pause: Duration, kind: &'static str, line: &str) {
         let now = Instant::now();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let unsaid = match said.get_mut(kind) {
-            Some(before) if now.duration_since(before.at) < PAUSE => {
+            Some(before) if now.duration_since(before.at) < pause => {
                 before.unsaid += 1;
                 return;
             }
@@ -62,7 +74,7 @@ impl Notes {
         said.insert(kind, Said { at: now, unsaid: 0 });
         drop(said);
         // A line, whatever is in it.
-        let line: String = line.chars().filter(|c| !c.is_control()).take(MOST_CHARACTERS).collect();
+        let line: String = plain(line).chars().take(MOST_CHARACTERS).collect();
         let others = if unsaid > 0 { format!(" (and {unsaid} times before)") } else { String::new() };
         (self.log)(&format!("metrics: {line}{others}"));
     }
@@ -83,10 +95,14 @@ mod tests {
         for number in 0..100 {
             notes.closed(&format!("10.0.0.1:{number}"), Closed::Evicted, None);
         }
+        for _ in 0..100 {
+            notes.guesses("10.0.0.1:7");
+        }
         notes.closed("10.0.0.1:9", Closed::Malformed, Some("malformed\nrequest"));
         let lines = lines.lock().unwrap();
-        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines.len(), 3, "{lines:?}");
         assert!(lines[0].starts_with("metrics: closed a connection of 10.0.0.1:0: "), "{lines:?}");
-        assert!(lines[1].ends_with("malformedrequest"), "{lines:?}");
+        assert!(lines[1].ends_with("too many"), "{lines:?}");
+        assert!(lines[2].ends_with(r"malformed\nrequest"), "{lines:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Who is connected, for how long each has kept us waiting, and who gives way when there are too many.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,16 +55,18 @@ impl Phase {
 pub(super) struct Peer {
     number: u64,
     name: String,
+    address: Option<IpAddr>,
     phase: Mutex<Phase>,
     cut: Mutex<Option<Closed>>,
     is_cut: Notify,
 }
 
 impl Peer {
-    fn new(number: u64, name: String) -> Self {
+    fn new(number: u64, name: String, address: Option<IpAddr>) -> Self {
         Self {
             number,
             name,
+            address,
             phase: Mutex::new(Phase::Silent { since: Instant::now() }),
             cut: Mutex::new(None),
             is_cut: Notify::new(),
@@ -72,6 +75,11 @@ impl Peer {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// `None` of a local process.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Bytes have come.
@@ -145,11 +153,11 @@ impl Peers {
     }
 
     /// A place for a new connection, or `None` where all others are at work.
-    pub(super) fn admit(&self, name: String) -> Option<Arc<Peer>> {
+    pub(super) fn admit(&self, name: String, address: Option<IpAddr>) -> Option<Arc<Peer>> {
         if locked(&self.list).len() >= self.limits.connections && !self.evict() {
             return None;
         }
-        let peer = Arc::new(Peer::new(self.next.fetch_add(1, Ordering::Relaxed), name));
+        let peer = Arc::new(Peer::new(self.next.fetch_add(1, Ordering::Relaxed), name, address));
         let mut list = locked(&self.list);
         list.insert(peer.number, Arc::clone(&peer));
         self.daemon.open(list.len());
@@ -215,7 +223,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_one_that_has_been_useless_longest_gives_way_and_none_at_work_does() {
         let peers = peers(3);
-        let admit = |name: &str| peers.admit(name.to_owned());
+        let admit = |name: &str| peers.admit(name.to_owned(), None);
         let [a, b, c] = ["a", "b", "c"].map(|name| admit(name).unwrap());
         tokio::time::advance(Duration::from_secs(2)).await;
         a.asked();
@@ -239,7 +247,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn everything_has_its_time() {
         let peers = peers(10);
-        let admit = |name: &str| peers.admit(name.to_owned()).unwrap();
+        let admit = |name: &str| peers.admit(name.to_owned(), None).unwrap();
         let [idle, asking, waiting, stalled, slow] = ["i", "a", "w", "st", "sl"].map(admit);
         asking.has_sent();
         waiting.asked();

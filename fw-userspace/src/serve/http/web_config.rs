@@ -130,7 +130,7 @@ fn parsed(text: &str, directory: &Path) -> Result<(Vec<PathBuf>, Active)> {
                 .map(|(user, hash)| Ok((user.clone(), text_of("basic_auth_users", user, hash)?)));
             Users::new(users.collect::<Result<_>>()?)?
         }
-        None => Users::default(),
+        None => Users::Everybody,
     };
     Ok((files, Active { tls, users }))
 }
