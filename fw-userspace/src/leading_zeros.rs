@@ -50,7 +50,8 @@ fn number(text: &str) -> &str {
         return plain;
     }
     // Only the last zero means something.
-    text.get(text.len() - plain.len() - 1..).unwrap_or(text)
+    let zeros = text.len() - plain.len();
+    zeros.checked_sub(1).and_then(|last| text.get(last..)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -73,6 +74,7 @@ mod tests {
         }
         for text in [
             "10.0.0.0/8",
+            "unix:/run/fwctl-900.sock",
             "0.0.0.0/0",
             "100.100.100.100/30",
             "2001:0db8:0000::00/32",

@@ -47,7 +47,7 @@ fn run(arguments: &Arguments) -> ExitCode {
 
 /// One line, whatever `RUST_BACKTRACE` says.
 fn report_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("no message");
+    let message = fw_userspace::printable::plain(panic.payload_as_str().unwrap_or("no message"));
     let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
     let _ = writeln!(std::io::stderr(), "error: a mistake in fwctl{place}, please report it: {message}");
 }

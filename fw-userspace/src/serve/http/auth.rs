@@ -24,7 +24,7 @@ const NOBODY: &str = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 /// Who may ask.
 pub(super) enum Users {
     Everybody,
-    Some(Known),
+    Some(Box<Known>),
 }
 
 pub(super) struct Known {
@@ -66,7 +66,7 @@ impl Users {
         }
         let key = hmac::Key::generate(HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| Error::system("the kernel gives no random numbers, passwords cannot be kept"))?;
-        Ok(Self::Some(Known {
+        Ok(Self::Some(Box::new(Known {
             hashes: costs,
             key,
             proven: Mutex::default(),
@@ -74,7 +74,7 @@ impl Users {
             turn: tokio::sync::Mutex::default(),
             #[cfg(test)]
             runs: std::sync::atomic::AtomicUsize::new(0),
-        }))
+        })))
     }
 
     /// Whether somebody with this `Authorization` may ask.
