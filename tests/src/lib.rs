@@ -34,6 +34,7 @@ pub mod reload;
 pub mod run;
 pub mod samples;
 pub mod served;
+pub mod server;
 pub mod skb;
 pub mod soundness;
 pub mod structure;

@@ -1,33 +1,31 @@
 //! Whatever becomes of devices and their names, what the rules select stays filtered, or `status` says that it is not.
 //! Needs root.
 
+use std::ops::Deref;
 use std::process::Command;
 
 use fw_tests::fwctl::{Fwctl, RULES};
 use fw_tests::kill;
 use fw_tests::netns::{BpffsDir, Namespace, Rig, join};
-use fw_tests::traffic::Outcome::{self, Blocked, Reached};
-use fw_tests::traffic::{Echo, LiveTcp, tcp_connect};
+use fw_tests::server::{self, ONLY_80, PASSES};
+use fw_tests::traffic::LiveTcp;
 use serde_json::{Value, json};
 
 const MODES: [&str; 2] = ["tc", "xdp"];
 
-/// A server that serves TCP 80 and 81, of which its rules open 80.
-struct Server {
-    rig: Rig,
-    bpffs: BpffsDir,
-    _services: [Echo; 2],
+struct Server(server::Server);
+
+impl Deref for Server {
+    type Target = server::Server;
+
+    fn deref(&self) -> &server::Server {
+        &self.0
+    }
 }
 
 impl Server {
     fn new() -> Self {
-        let rig = Rig::direct().unwrap();
-        let services = [80, 81].map(|port| Echo::tcp(&rig.server, ("0.0.0.0", port)).unwrap());
-        Self { rig, bpffs: BpffsDir::new().unwrap(), _services: services }
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server, &self.bpffs).unwrap()
+        Self(server::Server::new())
     }
 
     fn ip(&self, arguments: &str) {
@@ -36,20 +34,6 @@ impl Server {
 
     fn load_command(&self, rules: &Value) -> Command {
         self.fwctl().command_with(["load", RULES], rules.to_string().as_bytes()).unwrap()
-    }
-
-    /// What becomes of TCP 80 and TCP 81.
-    fn tcp(&self) -> [Outcome; 2] {
-        self.tcp_to(&self.rig.server.v4.to_string())
-    }
-
-    fn tcp_to(&self, address: &str) -> [Outcome; 2] {
-        [80, 81].map(|port| tcp_connect(&self.rig.client, ("0.0.0.0", 0), (address, port)).unwrap())
-    }
-
-    fn attach(&self, device: &str) {
-        let output = self.fwctl().run(["attach", device]).unwrap();
-        assert_eq!(output.code(), 0, "{}", output.said());
     }
 
     /// Exit status, and what is said.
@@ -64,9 +48,6 @@ impl Server {
         assert_eq!(self.status().0, 0, "{when}: {}", self.status().1);
     }
 }
-
-const ONLY_80: [Outcome; 2] = [Reached, Blocked];
-const PASSES: [Outcome; 2] = [Reached, Reached];
 
 /// TCP 79 and 80 in at each of these devices, by interfaces "i0", "i1" and so on.
 fn rules(mode: &str, devices: &[Value]) -> Value {
@@ -171,7 +152,7 @@ fn status_knows_a_device_that_came_though_nobody_told() {
         let (code, said) = server.status();
         assert_eq!(code, 1, "{said}");
         assert!(said.contains(&format!("fwctl attach {device}")), "{said}");
-        server.attach(device);
+        server.do_it(&["attach", device]);
         assert_eq!(server.status().0, 0, "{}", server.status().1);
     }
 }
@@ -201,7 +182,7 @@ fn a_device_that_cannot_be_filtered_stops_no_other() {
     let holder = Fwctl::new(&server.rig.server, &other).unwrap();
     holder.load(&rules("xdp", &[json!("eth2")])).unwrap();
     server.ip("link add eth3 type veth peer name peer3");
-    server.attach("eth3");
+    server.do_it(&["attach", "eth3"]);
     let (code, said) = server.status();
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("its XDP hook is taken by"), "{said}");

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -11,33 +12,24 @@ use std::time::{Duration, Instant};
 use aya::programs::{SchedClassifier, TcAttachType};
 use aya::util::KernelVersion;
 use fw_tests::fwctl::{self, Fwctl, Output, RULES};
-use fw_tests::netns::{BpffsDir, Namespace, Rig};
-use fw_tests::traffic::Outcome::{self, Blocked, Reached};
-use fw_tests::traffic::{Echo, tcp_connect};
+use fw_tests::netns::{BpffsDir, Namespace};
+use fw_tests::server::{self, ONLY_80, ONLY_81, PASSES};
+use fw_tests::traffic::Outcome;
 use serde_json::{Value, json};
 
-/// A server that filters its own NIC and serves TCP 80 and 81.
-struct Server {
-    rig: Rig,
-    bpffs: BpffsDir,
-    _services: [Echo; 2],
+struct Server(server::Server);
+
+impl Deref for Server {
+    type Target = server::Server;
+
+    fn deref(&self) -> &server::Server {
+        &self.0
+    }
 }
 
 impl Server {
     fn new() -> Self {
-        let rig = Rig::direct().unwrap();
-        let services = [80, 81].map(|port| Echo::tcp(&rig.server, (rig.server.v4, port)).unwrap());
-        Self { rig, bpffs: BpffsDir::new().unwrap(), _services: services }
-    }
-
-    fn fwctl(&self) -> Fwctl<'_> {
-        Fwctl::new(&self.rig.server, &self.bpffs).unwrap()
-    }
-
-    /// What becomes of TCP 80 and TCP 81.
-    fn tcp(&self) -> [Outcome; 2] {
-        [80, 81]
-            .map(|port| tcp_connect(&self.rig.client, ("0.0.0.0", 0), (self.rig.server.v4, port)).unwrap())
+        Self(server::Server::new())
     }
 
     /// Waits until TCP 80 and 81 come to this; how long it took.
@@ -54,13 +46,6 @@ impl Server {
         assert_eq!(entries(self.bpffs.path()), 0);
         self.becomes(PASSES);
         assert_eq!(programs(&self.rig.server, "eth0"), 0);
-    }
-
-    /// A command that has to succeed.
-    fn do_it(&self, arguments: &[&str]) -> Output {
-        let output = self.fwctl().run(arguments).unwrap();
-        assert_eq!(output.code(), 0, "{arguments:?}: {}", output.said());
-        output
     }
 }
 
@@ -127,10 +112,6 @@ fn programs(namespace: &Namespace, device: &str) -> usize {
 fn entries(directory: &Path) -> usize {
     std::fs::read_dir(directory).map_or(0, Iterator::count)
 }
-
-const PASSES: [Outcome; 2] = [Reached, Reached];
-const ONLY_80: [Outcome; 2] = [Reached, Blocked];
-const ONLY_81: [Outcome; 2] = [Blocked, Reached];
 
 #[test]
 fn without_confirmation_the_rules_before_come_back_by_themselves() {
