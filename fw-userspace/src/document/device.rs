@@ -8,7 +8,7 @@ use super::report::Report;
 use super::scalar::{Description, plain_schema};
 use super::value::{FromScalar, Label, Read, Scalar};
 use crate::lint::Code;
-use crate::model::DeviceSelector;
+use crate::model::{DeviceSelector, MAX_NAME_BYTES};
 
 /// A device of this host.
 #[derive(Debug)]
@@ -153,9 +153,6 @@ fn check_link_name(name: &str, max_bytes: usize) -> Result<(), String> {
     }
     Ok(())
 }
-
-/// `IFNAMSIZ` less its final zero.
-const MAX_NAME_BYTES: usize = 15;
 
 /// `ALTIFNAMSIZ` less its final zero.
 const MAX_ALTNAME_BYTES: usize = 127;

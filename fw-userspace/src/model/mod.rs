@@ -225,6 +225,9 @@ pub struct Attachment {
     pub mode: Mode,
 }
 
+/// Of a device: `IFNAMSIZ` less its final zero.
+pub(crate) const MAX_NAME_BYTES: usize = 15;
+
 /// How a rules file names a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceSelector {

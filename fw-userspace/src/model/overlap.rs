@@ -2,8 +2,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::DeviceSelector;
 use super::glob::Token;
+use super::{DeviceSelector, MAX_NAME_BYTES};
 
 /// How exactly a selector says which device it means. Of several that take a device the greatest gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,9 +43,6 @@ impl DeviceSelector {
     }
 }
 
-/// `IFNAMSIZ` less its final zero.
-const MAX_NAME_BYTES: usize = 15;
-
 /// A shortest name that both globs take: breadth first through the pairs of places in them.
 fn in_common(one: &[u8], other: &[u8]) -> Option<String> {
     let [one, other]: [Vec<Token<'_>>; 2] = [one, other].map(|pattern| Token::all(pattern).collect());
@@ -72,7 +69,9 @@ fn in_common(one: &[u8], other: &[u8]) -> Option<String> {
             go(at, beside + 1, name.clone());
         }
         let (Some(first), Some(second)) = (first, second) else { continue };
-        if let Some(byte) = CHARACTERS.into_iter().find(|byte| first.takes(*byte) && second.takes(*byte)) {
+        // Digits and letters make names that people like to see.
+        let mut characters = (b'0'..=b'~').chain(b'!'..=b'/');
+        if let Some(byte) = characters.find(|byte| first.takes(*byte) && second.takes(*byte)) {
             let stay = |token: &Token<'_>, place| {
                 if matches!(token, Token::AnyNumber) { place } else { place + 1 }
             };
@@ -82,18 +81,6 @@ fn in_common(one: &[u8], other: &[u8]) -> Option<String> {
     }
     None
 }
-
-/// Of names, those that people like to see first.
-const CHARACTERS: [u8; 94] = {
-    let mut characters = [0; 94];
-    let mut place = 0;
-    while place < 94 {
-        // From '0' on, and round.
-        characters[place] = b'!' + (b'0' - b'!' + place as u8) % 94;
-        place += 1;
-    }
-    characters
-};
 
 #[cfg(test)]
 mod tests {
