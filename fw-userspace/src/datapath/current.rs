@@ -6,7 +6,6 @@ use super::place::is_same_place;
 use super::policy_array::{Extent, PolicyArray};
 use super::programs::POLICY;
 use super::replace::finish;
-use super::select::Devices;
 use super::state::{Hook, State};
 use super::store::Store;
 use crate::compile::Numbers;
@@ -122,10 +121,6 @@ impl Current {
     /// The last generation that needs no confirmation: what the next one falls back to.
     pub(super) fn last_confirmed(&self, array: &PolicyArray) -> Option<Extent> {
         if self.live.root.deadline_ns == 0 { Some(self.live) } else { array.at(self.live.root.previous) }
-    }
-
-    pub(super) fn said(&self) -> Devices {
-        self.state.said()
     }
 }
 

@@ -11,7 +11,7 @@ use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcAttachType, TcHandle, qdisc_add_clsact,
 };
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, ProgramInfo, SchedClassifier};
+use aya::programs::{ProgramError, ProgramFd, ProgramInfo, SchedClassifier};
 use aya::util::KernelVersion;
 
 use super::devices::{self, Device, Filter};
@@ -72,42 +72,36 @@ fn held_by(store: &Store, device: &Device) -> Option<u32> {
 /// Puts one side of a device under our program. What is there of ours already, by whatever pin, goes on; nothing is taken
 /// away before something else is in its place.
 pub(super) fn attach(store: &Store, hook: &Hook, device: &Device, pins: &[Pinned]) -> Result<Via> {
-    let place = match (hook.via, hook.side) {
-        (Via::Xdp, _) => links::Hook::Xdp,
-        (_, side) if has_tcx() => links::Hook::Tcx(side),
-        _ => return attach_filter(store, hook),
+    let place = match hook.via {
+        Via::Xdp => links::Hook::Xdp,
+        Via::Tcx => links::Hook::Tcx(hook.side),
+        Via::Tc { .. } => return attach_filter(store, hook),
     };
-    let via = if place == links::Hook::Xdp { Via::Xdp } else { Via::Tcx };
-    let hook = Hook { via, ..hook.clone() };
-    let path = store.link(&hook);
+    let path = store.link(hook);
     if let Some(link) = link_at(device, place, pins, &path) {
-        take_over(store, &hook, link, &path)?;
-        return Ok(via);
+        take_over(store, hook, link, &path)?;
+        return Ok(hook.via);
     }
-    let failed = |error: &dyn std::fmt::Display| match via {
-        Via::Xdp => Error::system(format!(
-            "cannot attach XDP to \"{}\": {error}; use mode auto or tc for this device",
-            hook.device
-        )),
-        _ => {
-            Error::system(format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()))
-        }
+    let attach = |program: std::result::Result<&ProgramFd, ProgramError>| {
+        let program = program.map_err(|error| cannot_attach(hook, &chain(&error)))?;
+        let link = links::attach(program.as_fd(), hook.ifindex, place);
+        let pinned = link.and_then(|link| links::pin(link.as_fd(), &path));
+        pinned.map_err(|error| cannot_attach(hook, &error))
     };
-    let link = match via {
+    match place {
+        links::Hook::Xdp => attach(xdp_program(&store.programs())?.fd())?,
+        links::Hook::Tcx(_) => attach(tc_program(&store.programs(), program_of(hook))?.fd())?,
+    }
+    Ok(hook.via)
+}
+
+fn cannot_attach(hook: &Hook, error: &dyn std::fmt::Display) -> Error {
+    Error::system(match hook.via {
         Via::Xdp => {
-            let program = xdp_program(&store.programs())?;
-            let program = program.fd().map_err(|error| failed(&chain(&error)))?;
-            links::attach(program.as_fd(), hook.ifindex, place)
+            format!("cannot attach XDP to \"{}\": {error}; use mode auto or tc for this device", hook.device)
         }
-        _ => {
-            let program = tc_program(&store.programs(), program_of(&hook))?;
-            let program = program.fd().map_err(|error| failed(&chain(&error)))?;
-            links::attach(program.as_fd(), hook.ifindex, place)
-        }
-    };
-    let link = link.map_err(|error| failed(&error))?;
-    links::pin(link.as_fd(), &path).map_err(|error| failed(&error))?;
-    Ok(via)
+        _ => format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()),
+    })
 }
 
 /// Our link at this place of a device. What is pinned says the index alone, and that of a device which was moved to another
@@ -153,9 +147,7 @@ fn program_of(hook: &Hook) -> &'static str {
 
 /// Below Linux 6.6: a filter of the clsact qdisc.
 fn attach_filter(store: &Store, hook: &Hook) -> Result<Via> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::system(format!("cannot attach TC to \"{}\" ({}): {error}", hook.device, hook.side.name()))
-    };
+    let failed = |error: &dyn std::fmt::Display| cannot_attach(hook, error);
     let name = name_of(hook.ifindex).map_err(|error| failed(&error))?;
     let mut program = tc_program(&store.programs(), program_of(hook))?;
     // Whoever made a clsact qdisc keeps it: ours is not told from another's, so none is ever deleted.
@@ -187,10 +179,7 @@ pub(super) fn replace(store: &Store, hook: &Hook, programs: &Path) -> Result<()>
         Error::system(format!("cannot replace the program at \"{}\": {error}", hook.device))
     };
     let pin = store.link(hook);
-    let name = match hook.side {
-        Side::Received => TC_RECEIVED,
-        Side::Sent => TC_SENT,
-    };
+    let name = program_of(hook);
     match hook.via {
         Via::Xdp => {
             let link: FdLink = PinnedLink::from_pin(&pin).map_err(|error| failed(&error))?.into();

@@ -8,25 +8,23 @@ use aya::maps::{HashMap, MapData};
 use fw_common::store::Layout;
 use fw_common::verdict::{Counter, counter_index};
 use fw_common::{Direction, REASON_SLOTS_PER_ZONE, Reason};
-use rustc_hash::FxHashSet;
 
 use super::clock::monotonic_ns;
 use super::connections::{ConnectionTable, Founded};
 use super::current::{Current, policy_of};
-use super::devices::{self, Device};
-use super::hooks::{self, Verified};
+use super::filtering::{Filtering, hook_report, pending};
+use super::hooks::Verified;
 use super::lock::Lock;
 use super::policy_array::{map_error, open_map};
-use super::select::{Renamed, Selected};
-use super::state::{Side, State, Via};
+use super::state::State;
 use super::store::Store;
 use super::{batch, install, open_loaded};
 use crate::compile::{Binding, RuleKind};
 use crate::error::{Error, Result};
 use crate::model::{AclChoice, Faces, Policy};
 use crate::report::{
-    EthertypeStatus, HookReport, InterfaceStatus, LoadReport, PendingDevice, ReasonStats, RuleStats, Stats,
-    Status, TableStatus, verdict_name,
+    EthertypeStatus, HookReport, InterfaceStatus, LoadReport, ReasonStats, RuleStats, Stats, Status,
+    TableStatus, verdict_name,
 };
 
 /// The file that was loaded, byte for byte.
@@ -61,7 +59,7 @@ pub fn status(bpffs: &Path) -> Result<Status> {
     let deadline_ns = current.live.root.deadline_ns;
     let reverted = deadline_ns != 0 && now_ns >= deadline_ns;
     let waits = deadline_ns != 0 && !reverted;
-    let hooks = hook_reports(&store, state)?;
+    let Filtering { hooks, pending } = Filtering::look(&store, state)?;
     let healthy = hooks.iter().all(|hook| hook.attached);
     let nothing_in_force = reverted && current.live.root.previous == 0;
     Ok(Status {
@@ -71,7 +69,7 @@ pub fn status(bpffs: &Path) -> Result<Status> {
         confirm_within_s: waits.then(|| (deadline_ns - now_ns) / 1_000_000_000),
         reverted,
         in_force: !nothing_in_force,
-        pending: pending(&store, state)?,
+        pending,
         interfaces: interfaces(&policy, state),
         rules: state.rules,
         tables: tables(&store)?,
@@ -171,7 +169,7 @@ pub(super) fn loaded(bpffs: &Path) -> Result<(Store, Current)> {
 
 /// The report of a load, hooks verified.
 pub(super) fn load_report(store: &Store, state: &State) -> Result<LoadReport> {
-    let mut report = report_of(state, &hook_reports(store, state)?);
+    let mut report = report_of(state, &Filtering::look(store, state)?.hooks);
     report.memory_bytes = Some(install::memory_bytes(store));
     Ok(report)
 }
@@ -182,7 +180,7 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
     LoadReport {
         generation: state.generation,
         hooks: if hooks.is_empty() { planned() } else { hooks.to_vec() },
-        pending: pending_of(&state.pending),
+        pending: pending(&state.pending),
         detached: Vec::new(),
         rules: state.rules,
         policy_bytes: 0,
@@ -195,96 +193,6 @@ pub(super) fn report_of(state: &State, hooks: &[HookReport]) -> LoadReport {
         taken_over_by: Vec::new(),
         notes: Vec::new(),
     }
-}
-
-/// The hooks of a generation as the kernel has them, and those that a device should have which the rules select and nobody
-/// has attached.
-pub(super) fn hook_reports(store: &Store, state: &State) -> Result<Vec<HookReport>> {
-    let devices = devices::list()?;
-    let report = |hook: &super::state::Hook| {
-        let mut report = hook_report(hook, hooks::verify(hook, &devices, &store.programs()));
-        if let Some(device) = devices.iter().find(|device| device.ifindex == hook.ifindex)
-            && device.name != hook.device
-        {
-            report.why.push_str(&format!("; the device was \"{}\" when it was attached", hook.device));
-            report.device.clone_from(&device.name);
-        }
-        report
-    };
-    let mut reports: Vec<HookReport> = state.hooks.iter().map(report).collect();
-    reports.extend(unattached(store, state, &devices));
-    Ok(reports)
-}
-
-/// The sides of devices that the rules select and that have come, or got their names, since anybody looked.
-fn unattached(store: &Store, state: &State, devices: &[Device]) -> Vec<HookReport> {
-    let hooked: FxHashSet<u32> = state.hooks.iter().map(|hook| hook.ifindex).collect();
-    let mut reports = Vec::new();
-    for Selected { device, carries, .. } in
-        &state.select(devices, &Renamed::find(store, state, devices)).selected
-    {
-        let Device { ifindex, name: device, .. } = device;
-        if hooked.contains(ifindex) {
-            continue;
-        }
-        let refused = state.refused.iter().find(|(refused, _)| refused == ifindex);
-        let problem = match refused {
-            Some((_, why)) => why.clone(),
-            None => format!(
-                "the rules select \"{device}\", and nobody has attached it: run `fwctl attach {device}`, or `fwctl serve`, \
-                 which does that by itself"
-            ),
-        };
-        for side in [Side::Received, Side::Sent] {
-            reports.push(HookReport {
-                interface: carries.name().to_owned(),
-                kind: kind_name(carries.kind()),
-                device: device.clone(),
-                ifindex: *ifindex,
-                side: side.name(),
-                hook: "-",
-                why: String::new(),
-                attached: false,
-                problem: Some(problem.clone()),
-                ahead: Vec::new(),
-            });
-        }
-    }
-    reports
-}
-
-fn hook_report(hook: &super::state::Hook, verified: Verified) -> HookReport {
-    let mut why = hook.why.clone();
-    if let Via::Tc { .. } = hook.via {
-        why.push_str("; a clsact filter, for TCX needs Linux 6.6");
-    }
-    HookReport {
-        interface: hook.interface.clone(),
-        kind: kind_name(&hook.kind),
-        device: hook.device.clone(),
-        ifindex: hook.ifindex,
-        side: hook.side.name(),
-        hook: hook.via.name(),
-        why,
-        attached: verified.problem.is_none(),
-        problem: verified.problem,
-        ahead: verified.ahead,
-    }
-}
-
-/// Devices that the rules name and that do not exist now.
-pub(super) fn pending(store: &Store, state: &State) -> Result<Vec<PendingDevice>> {
-    let devices = devices::list()?;
-    let selection = state.select(&devices, &Renamed::find(store, state, &devices));
-    Ok(pending_of(&selection.pending))
-}
-
-fn pending_of(pending: &[(String, String)]) -> Vec<PendingDevice> {
-    let of = |(interface, device): &(String, String)| PendingDevice {
-        interface: interface.clone(),
-        device: device.clone(),
-    };
-    pending.iter().map(of).collect()
 }
 
 fn interfaces(policy: &Policy, state: &State) -> Vec<InterfaceStatus> {
@@ -407,6 +315,6 @@ fn faces_name(faces: Faces) -> &'static str {
     }
 }
 
-fn kind_name(kind: &str) -> &'static str {
+pub(super) fn kind_name(kind: &str) -> &'static str {
     if kind == "subnet" { "subnet" } else { "interface" }
 }

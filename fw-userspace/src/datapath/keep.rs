@@ -12,7 +12,6 @@ use super::grant::Wish;
 use super::lock::Lock;
 use super::plan;
 use super::resident::Resident;
-use super::select::Renamed;
 use super::store::Store;
 use super::{LoadOptions, hooks};
 use crate::compile::{Binding, Carries};
@@ -162,9 +161,8 @@ impl Keeper {
         let Some(current) = Current::read_to_change(&store)? else { return Ok(None) };
         let source = store.read_source(current.state.generation)?;
         let policy = policy_of(&source)?;
-        let max_memory = current.state.max_memory;
-        let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
-        let wish = Wish { source: &source, policy: &policy, said: current.said(), options: &options };
+        let options = LoadOptions::again(&current.state);
+        let wish = Wish { source: &source, policy: &policy, said: current.state.said(), options: &options };
         let report = wish.grant(&store, Some(&current))?.report;
         self.again.tried();
         Ok(Some(Mended { changes, report: Some(report) }))
@@ -180,8 +178,7 @@ impl Keeper {
     fn changes(&mut self, store: &Store, current: &Current) -> Result<Vec<Change>> {
         let devices = devices::list()?;
         let known = self.known(store, current)?;
-        let renamed = Renamed::find(store, &current.state, &devices);
-        let wanted = plan::bindings(&current.state.select(&devices, &renamed));
+        let wanted = plan::bindings(&current.state.select(store, &devices));
         let mut changes = Vec::new();
         let bound = &current.state.bindings;
         for Binding { device, carries, .. } in bound.iter().filter(|binding| !is_in(&wanted, binding)) {

@@ -5,12 +5,11 @@ use std::path::Path;
 use super::clock::{NS_PER_S, monotonic_ns};
 use super::current::{Current, nothing_in_force, policy_of};
 use super::devices::{self, Device};
-use super::expedite::Expedited;
 use super::grant::Wish;
 use super::place::detach_left;
 use super::plan;
 use super::select::{Devices, Renamed, select};
-use super::state::Side;
+use super::state::{Hook, Side};
 use super::store::{self, Store};
 use super::{LoadOptions, hooks, inspect, lock::Lock, open_loaded, require_root};
 use crate::compile::{Binding, attached};
@@ -60,7 +59,7 @@ pub(crate) fn bindings_for(bpffs: &Path, policy: &Policy) -> Result<Vec<Binding>
 /// What `attach` said holds as long as the rules have what it named; a file that names a device again wants it
 /// filtered again, whatever `detach` said.
 fn said_before(current: Option<&Current>, policy: &Policy) -> Devices {
-    let mut said = current.map(Current::said).unwrap_or_default();
+    let mut said = current.map(|current| current.state.said()).unwrap_or_default();
     said.taken.clear();
     said.given.retain(|_, name| has_device(policy, name));
     said
@@ -113,7 +112,7 @@ pub fn rollback(bpffs: &Path) -> Result<LoadReport> {
     };
     let source = store.read_source(state.generation)?;
     let policy = policy_of(&source)?;
-    let said = Devices { given: state.given.clone(), taken: state.taken.clone() };
+    let said = state.said();
     let options = LoadOptions { max_memory: state.max_memory, ..LoadOptions::default() };
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
     let mut report = wish.grant(&store, Some(&current))?.report;
@@ -187,12 +186,11 @@ fn again_if(
     current.refuse_unconfirmed()?;
     let source = store.read_source(current.state.generation)?;
     let policy = policy_of(&source)?;
-    let mut said = current.said();
+    let mut said = current.state.said();
     if !change(&policy, &devices::list()?, &mut said)? {
         return Ok(None);
     }
-    let max_memory = current.state.max_memory;
-    let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
+    let options = LoadOptions::again(&current.state);
     let wish = Wish { source: &source, policy: &policy, said, options: &options };
     Ok(Some(wish.grant(&store, Some(&current))?.report))
 }
@@ -210,13 +208,11 @@ pub fn unload(bpffs: &Path, device: Option<&str>, force: bool) -> Result<Vec<Str
     let store = open_loaded(bpffs)?;
     let _lock = Lock::take(bpffs)?;
     let current = Current::need_as_it_is(&store)?;
-    let mut done = Vec::new();
     store.policy_array()?.publish(0);
-    let _expedited = Expedited::for_hooks(current.hooks.len());
-    for hook in &current.hooks {
-        hooks::detach(&store, hook);
-        done.push(format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name()));
-    }
+    detach_left(&store, &current.hooks, &[]);
+    let detached =
+        |hook: &Hook| format!("detached \"{}\" ({}, {})", hook.device, hook.side.name(), hook.via.name());
+    let mut done: Vec<String> = current.hooks.iter().map(detached).collect();
     store.remove()?;
     done.push(format!("removed what was pinned under \"{}\"", bpffs.display()));
     Ok(done)
@@ -230,10 +226,7 @@ fn unload_by_force(bpffs: &Path) -> Result<Vec<String>> {
     if let Ok(Some(store)) = Store::open(bpffs)
         && let Ok(Some(current)) = Current::read(&store)
     {
-        let _expedited = Expedited::for_hooks(current.hooks.len());
-        for hook in &current.hooks {
-            hooks::detach(&store, hook);
-        }
+        detach_left(&store, &current.hooks, &[]);
     }
     for device in devices::list()? {
         for side in [Side::Received, Side::Sent] {

@@ -25,6 +25,7 @@ mod driver;
 mod entries;
 mod events;
 mod expedite;
+mod filtering;
 mod flows;
 mod grant;
 mod guard;
@@ -58,6 +59,8 @@ use std::time::Duration;
 
 use crate::compile::DEFAULT_MAX_MEMORY;
 use crate::error::{Error, Result};
+
+use state::State;
 
 pub use batch::Counters;
 pub(crate) use clock::{epoch_ns, epoch_s, monotonic_ns};
@@ -124,6 +127,11 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
+    /// For rules that are in force, again: the host has changed, and one device is not to stop what goes for others.
+    fn again(state: &State) -> Self {
+        Self { max_memory: state.max_memory, each_alone: true, ..Self::default() }
+    }
+
     fn tell(&self, phase: Phase) {
         if let Some(progress) = self.progress {
             progress(phase);

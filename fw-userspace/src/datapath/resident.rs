@@ -52,9 +52,8 @@ impl Resident {
         current.refuse_unconfirmed()?;
         let source = store.read_source(current.state.generation)?;
         let policy = policy_of(&source)?;
-        let max_memory = current.state.max_memory;
-        let options = LoadOptions { max_memory, each_alone: true, ..LoadOptions::default() };
-        let wish = Wish { source: &source, policy: &policy, said: current.said(), options: &options };
+        let options = LoadOptions::again(&current.state);
+        let wish = Wish { source: &source, policy: &policy, said: current.state.said(), options: &options };
         let granted = wish.grant(store, Some(current))?;
         let (state, members) = (granted.state, granted.members);
         let mut known: HashMap<(String, IpAddr), u32> = HashMap::new();

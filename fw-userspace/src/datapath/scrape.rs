@@ -11,6 +11,7 @@ use fw_common::store::Layout;
 use super::clock::monotonic_ns;
 use super::connections::ConnectionTable;
 use super::current::nothing_in_force;
+use super::filtering::Filtering;
 use super::inspect::{self, loaded};
 use super::install;
 use super::policy_array::{Head, map_error, open_map};
@@ -79,6 +80,7 @@ fn read(store: &Store, with_rules: bool) -> Result<Option<Scraped>> {
     let (_, current) = loaded(store.bpffs())?;
     let state = &current.state;
     let deadline_ns = current.live.root.deadline_ns;
+    let Filtering { hooks, pending } = Filtering::look(store, state)?;
     let counted = count_connections(store)?;
     let rule_counters = with_rules.then(|| inspect::rule_stats(store, state)).transpose()?;
     let scraped = Scraped {
@@ -87,8 +89,8 @@ fn read(store: &Store, with_rules: bool) -> Result<Option<Scraped>> {
         in_force: current.is_in_force,
         awaits_confirmation: deadline_ns != 0 && monotonic_ns() < deadline_ns,
         interfaces: state.zones.iter().map(|(_, name, _)| name.clone()).collect(),
-        hooks: inspect::hook_reports(store, state)?,
-        pending: inspect::pending(store, state)?.len(),
+        hooks,
+        pending: pending.len(),
         rules: state.rules,
         tables: inspect::table_statuses(store, counted.layout, counted.classes)?,
         connections: counted.states,
@@ -109,7 +111,7 @@ pub fn unhealthy(bpffs: &Path) -> Result<Option<String>> {
     if !current.is_in_force {
         return Ok(Some(nothing_in_force().to_string()));
     }
-    let hooks = inspect::hook_reports(&store, &current.state)?;
+    let Filtering { hooks, .. } = Filtering::look(&store, &current.state)?;
     Ok(hooks.into_iter().find_map(|hook| {
         let HookReport { interface, device, side, hook, problem, .. } = hook;
         Some(format!("{interface:?}: {hook} hook, {side} side of \"{device}\": {}", problem?))

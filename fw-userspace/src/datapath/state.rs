@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::devices::Device;
 use super::select::{Devices, Renamed, SelectedBy, Selection, select};
+use super::store::Store;
 use crate::compile::{Binding, Carries, Compiled, Numbering, OpenRules, RuleInfo};
 use crate::model::Attachment;
 
@@ -54,9 +55,9 @@ impl State {
     }
 
     /// Which of these devices the rules select.
-    pub(super) fn select<'d>(&self, devices: &'d [Device], renamed: &[Renamed]) -> Selection<'d, '_> {
+    pub(super) fn select<'d>(&self, store: &Store, devices: &'d [Device]) -> Selection<'d, '_> {
         let attached = self.attached.iter().map(|(carries, attachment)| (carries.clone(), attachment));
-        select(devices, &self.said(), attached, renamed)
+        select(devices, &self.said(), attached, &Renamed::find(store, self, devices))
     }
 }
 

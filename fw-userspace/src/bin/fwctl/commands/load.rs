@@ -32,7 +32,7 @@ pub(super) fn run(args: &Load, bpffs: &Path, output: &mut Output) -> Result<Outc
         dry_run: args.dry_run,
         max_memory: args.memory.max,
         progress: Some(progress::note),
-        each_alone: false,
+        ..LoadOptions::default()
     };
     let progress = Progress::start("looking at the devices");
     let report = datapath::load(bpffs, &source, &policy, &options);
